@@ -1,0 +1,1 @@
+//! Ark: disaster recovery for Kubernetes.
