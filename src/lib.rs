@@ -1,1 +1,7 @@
 //! Ark: disaster recovery for Kubernetes.
+//!
+//! The rooms, each of which imports only from those to its right:
+//! `main -> client, server -> backup, restore -> archive, cluster, storage -> providers -> api`.
+
+pub mod api;
+pub mod providers;

@@ -1,0 +1,334 @@
+//! Backup: what to save, and how saving it went.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::phase::phases;
+use super::serde_util::null_as_default;
+use super::{Progress, RunHolder};
+
+phases! {
+    /// How far a Backup has come.
+    BackupPhase {
+        /// Not looked at yet.
+        New,
+        /// Refused; `status.validationErrors` says why. Nothing was stored.
+        FailedValidation,
+        /// A server works on it.
+        InProgress,
+        /// Everything selected is stored.
+        Completed,
+        /// Stored and committed, but single items are missing; the results name them.
+        PartiallyFailed,
+        /// Nothing usable was stored; `status.failureReason` says why.
+        Failed,
+        /// Its stored data is being removed.
+        Deleting,
+    }
+}
+
+impl BackupPhase {
+    /// Returns whether the run has ended, in whatever way.
+    pub fn is_terminal(&self) -> bool {
+        match self {
+            Self::New | Self::InProgress => false,
+            Self::FailedValidation
+            | Self::Completed
+            | Self::PartiallyFailed
+            | Self::Failed
+            | Self::Deleting
+            | Self::Other(_) => true,
+        }
+    }
+
+    /// Returns whether there are committed contents that a restore can use.
+    pub fn is_usable(&self) -> bool {
+        matches!(self, Self::Completed | Self::PartiallyFailed)
+    }
+}
+
+/// A backup of a set of cluster objects.
+#[derive(Clone, CustomResource, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[kube(
+    group = "ark.heptio.com",
+    version = "v1",
+    kind = "Backup",
+    namespaced,
+    status = "BackupStatus",
+    derive = "PartialEq",
+    derive = "Default",
+    doc = "A backup of a set of cluster objects, kept in object storage.",
+    label("component", "ark"),
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.phase"),
+    printcolumn(
+        name = "Items",
+        type_ = "integer",
+        json_path = ".status.progress.itemsDone"
+    ),
+    printcolumn(name = "Warnings", type_ = "integer", json_path = ".status.warnings"),
+    printcolumn(name = "Errors", type_ = "integer", json_path = ".status.errors"),
+    printcolumn(
+        name = "Created",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    ),
+    printcolumn(name = "Expires", type_ = "string", json_path = ".status.expiration")
+)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BackupSpec {
+    /// Namespaces to take objects from; empty or `*` means all.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub included_namespaces: Vec<String>,
+    /// Namespaces to leave out.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub excluded_namespaces: Vec<String>,
+    /// Types to take, as `resource` or `resource.group`, short names allowed; empty or `*` means all.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub included_resources: Vec<String>,
+    /// Types to leave out.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub excluded_resources: Vec<String>,
+    /// Takes only objects whose labels match.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_selector: Option<LabelSelector>,
+    /// Whether to snapshot persistent volumes; unset means: if a snapshotter fits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot_volumes: Option<bool>,
+    /// How long to keep the backup, as a Go duration such as `720h0m0s`; 0 or unset keeps it for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<String>,
+    /// Whether to take cluster-scoped objects; unset means: if no namespace is filtered, and whatever else chosen
+    /// objects need.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub include_cluster_resources: Option<bool>,
+    /// Commands to run in pods around their backup.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "BackupHooks::is_empty"
+    )]
+    #[schemars(with = "Option<BackupHooks>")]
+    pub hooks: BackupHooks,
+    /// Accepts a selection that matches no object; without it such a backup is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_empty: Option<bool>,
+}
+
+/// The hooks of a backup.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BackupHooks {
+    /// Rules that say which pods get which commands.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(with = "Option<Vec<BackupResourceHookSpec>>")]
+    pub resources: Vec<BackupResourceHookSpec>,
+}
+
+impl BackupHooks {
+    /// Returns whether no hook is given.
+    pub fn is_empty(&self) -> bool {
+        self.resources.is_empty()
+    }
+}
+
+/// One rule: the objects it is for, and its commands.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BackupResourceHookSpec {
+    /// The rule's name, for logs and `describe`.
+    pub name: String,
+    /// Namespaces the rule is for; empty or `*` means all.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub included_namespaces: Vec<String>,
+    /// Namespaces the rule is not for.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub excluded_namespaces: Vec<String>,
+    /// Types the rule is for; empty or `*` means all.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub included_resources: Vec<String>,
+    /// Types the rule is not for.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub excluded_resources: Vec<String>,
+    /// The rule is only for objects whose labels match.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_selector: Option<LabelSelector>,
+    /// Deprecated name of `pre`, used when that is empty.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(with = "Option<Vec<BackupResourceHook>>")]
+    pub hooks: Vec<BackupResourceHook>,
+    /// Commands to run before the object is saved.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(with = "Option<Vec<BackupResourceHook>>")]
+    pub pre: Vec<BackupResourceHook>,
+    /// Commands to run after the object and its volumes are saved.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(with = "Option<Vec<BackupResourceHook>>")]
+    pub post: Vec<BackupResourceHook>,
+}
+
+/// One hook.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BackupResourceHook {
+    /// Runs a command in a container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exec: Option<ExecHook>,
+}
+
+/// A command in a container.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ExecHook {
+    /// The container; the pod's first one if empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub container: String,
+    /// The command and its arguments.
+    #[serde(deserialize_with = "null_as_default")]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub command: Vec<String>,
+    /// What an error means: `Fail` (the default) or `Continue`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub on_error: String,
+    /// How long to wait, as a Go duration; 30s if unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<String>,
+}
+
+/// How a Backup went.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BackupStatus {
+    /// Version of the stored format; 1 for Ark up to 0.10, 2 for this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<i32>,
+    /// Full version of the stored format.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format_version: Option<String>,
+    /// When the backup expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expiration: Option<Time>,
+    /// How far it has come.
+    pub phase: BackupPhase,
+    /// Why the request was refused.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub validation_errors: Vec<String>,
+    /// Why the run failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_reason: Option<String>,
+    /// When the run began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_timestamp: Option<Time>,
+    /// When the run ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completion_timestamp: Option<Time>,
+    /// Number of warnings; the results part holds them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warnings: Option<u64>,
+    /// Number of errors; the results part holds them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub errors: Option<u64>,
+    /// How far the run has come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// Who carries the run out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunHolder>,
+    /// Id of the cluster that made the backup: the UID of its `kube-system` namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<String>,
+    /// The stored parts that count.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(with = "Option<Vec<Part>>")]
+    pub parts: Vec<Part>,
+    /// Snapshots by the name of their persistent volume, as Ark up to 0.9 recorded them; only read.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    #[schemars(with = "Option<BTreeMap<String, VolumeBackupInfo>>")]
+    pub volume_backups: BTreeMap<String, VolumeBackupInfo>,
+}
+
+/// One stored part of a backup.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Part {
+    /// Its key in the location, without the location's prefix.
+    pub key: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// SHA-256 of its bytes, in hexadecimal.
+    pub sha256: String,
+}
+
+/// A volume's snapshot, as Ark up to 0.9 recorded it.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct VolumeBackupInfo {
+    /// The provider's id of the snapshot.
+    #[serde(rename = "snapshotID")]
+    pub snapshot_id: String,
+    /// The provider's word for the volume's type.
+    #[serde(rename = "type")]
+    pub volume_type: String,
+    /// The zone the volume was in.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub availability_zone: String,
+    /// Provisioned operations a second, where the type has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iops: Option<i64>,
+}

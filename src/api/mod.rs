@@ -1,0 +1,95 @@
+//! The custom resources of `ark.heptio.com/v1`: specs, statuses, phases, labels and the rules that
+//! decide whether a request is acceptable.
+//!
+//! Everything here is plain data and pure functions. This room imports nothing else of the crate;
+//! every other room may import it.
+
+mod backup;
+mod config;
+mod delete_backup_request;
+mod download_request;
+pub mod duration;
+pub mod filter;
+pub mod names;
+mod phase;
+mod restore;
+mod schedule;
+pub mod selector;
+pub mod serde_util;
+pub mod validate;
+
+pub use backup::{
+    Backup, BackupHooks, BackupPhase, BackupResourceHook, BackupResourceHookSpec, BackupSpec,
+    BackupStatus, ExecHook, Part, VolumeBackupInfo,
+};
+pub use config::{
+    Config, ConfigFields, ConfigPhase, ConfigStatus, StorageProviderConfig, VolumeProviderConfig,
+};
+pub use delete_backup_request::{
+    DeleteBackupRequest, DeleteBackupRequestPhase, DeleteBackupRequestSpec,
+    DeleteBackupRequestStatus,
+};
+pub use download_request::{
+    DownloadRequest, DownloadRequestPhase, DownloadRequestSpec, DownloadRequestStatus,
+    DownloadTarget, DownloadTargetKind,
+};
+pub use restore::{Restore, RestorePhase, RestoreSpec, RestoreStatus};
+pub use schedule::{Schedule, SchedulePhase, ScheduleSpec, ScheduleStatus};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The API group of all of Ark's custom resources.
+pub const GROUP: &str = "ark.heptio.com";
+/// The version of the group.
+pub const VERSION: &str = "v1";
+/// The namespace Ark lives in unless told otherwise.
+pub const DEFAULT_NAMESPACE: &str = "heptio-ark";
+/// The field manager named in every write.
+pub const FIELD_MANAGER: &str = "ark";
+
+/// Labels and annotations that Ark reads or writes.
+pub mod labels {
+    /// On restored objects: the restore's name (Ark 0.3 and later).
+    pub const RESTORE: &str = "ark-restore";
+    /// On restored objects: the restore's name (Ark 0.10 and later).
+    pub const RESTORE_NAME: &str = "ark.heptio.com/restore-name";
+    /// On restored objects and on delete requests: the backup's name.
+    pub const BACKUP_NAME: &str = "ark.heptio.com/backup-name";
+    /// On delete requests: the UID of the Backup they are meant for.
+    pub const BACKUP_UID: &str = "ark.heptio.com/backup-uid";
+    /// On scheduled backups: the schedule's name.
+    pub const SCHEDULE: &str = "ark-schedule";
+    /// On backups: the location that holds them.
+    pub const STORAGE_LOCATION: &str = "ark.heptio.com/storage-location";
+    /// Objects with one of these labels set to `true` are left out of backups.
+    pub const EXCLUDE_FROM_BACKUP: [&str; 2] = [
+        "ark.heptio.com/exclude-from-backup",
+        "velero.io/exclude-from-backup",
+    ];
+    /// Annotation on Backups that sync made: the UID that the stored record carries.
+    pub const ORIGIN_UID: &str = "ark.heptio.com/origin-uid";
+    /// Annotation on restored objects: the UID of the restore that created them, so that a restore taken over by
+    /// another server knows its own work.
+    pub const RESTORE_UID: &str = "ark.heptio.com/restore-uid";
+}
+
+/// How far a run has come; written while it goes on.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Progress {
+    /// Items dealt with so far.
+    pub items_done: u64,
+    /// Items known of so far; grows while lists are being read.
+    pub total_items: u64,
+}
+
+/// Who carries out a run, and which try it is.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RunHolder {
+    /// Identity of the server process that works on the run.
+    pub holder: String,
+    /// 1 for the first try, counted up by each take-over.
+    pub attempt: u32,
+}

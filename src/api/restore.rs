@@ -1,0 +1,162 @@
+//! Restore: what to bring back from a backup, and how that went.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::phase::phases;
+use super::serde_util::null_as_default;
+use super::{Progress, RunHolder};
+
+phases! {
+    /// How far a Restore has come.
+    RestorePhase {
+        /// Not looked at yet.
+        New,
+        /// Refused; `status.validationErrors` says why. Nothing was created.
+        FailedValidation,
+        /// A server works on it.
+        InProgress,
+        /// Everything selected is there.
+        Completed,
+        /// Single items could not be restored; the results name them.
+        PartiallyFailed,
+        /// Nothing could be restored; `status.failureReason` says why.
+        Failed,
+    }
+}
+
+impl RestorePhase {
+    /// Returns whether the run has ended, in whatever way.
+    pub fn is_terminal(&self) -> bool {
+        match self {
+            Self::New | Self::InProgress => false,
+            Self::FailedValidation
+            | Self::Completed
+            | Self::PartiallyFailed
+            | Self::Failed
+            | Self::Other(_) => true,
+        }
+    }
+}
+
+/// A restore of all or part of a backup.
+#[derive(Clone, CustomResource, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[kube(
+    group = "ark.heptio.com",
+    version = "v1",
+    kind = "Restore",
+    namespaced,
+    status = "RestoreStatus",
+    derive = "PartialEq",
+    derive = "Default",
+    doc = "A restore of all or part of a backup.",
+    label("component", "ark"),
+    printcolumn(name = "Backup", type_ = "string", json_path = ".spec.backupName"),
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.phase"),
+    printcolumn(
+        name = "Items",
+        type_ = "integer",
+        json_path = ".status.progress.itemsDone"
+    ),
+    printcolumn(name = "Warnings", type_ = "integer", json_path = ".status.warnings"),
+    printcolumn(name = "Errors", type_ = "integer", json_path = ".status.errors"),
+    printcolumn(
+        name = "Created",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RestoreSpec {
+    /// The backup to restore from.
+    pub backup_name: String,
+    /// Original namespaces to restore; empty or `*` means all.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub included_namespaces: Vec<String>,
+    /// Original namespaces to leave out.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub excluded_namespaces: Vec<String>,
+    /// Types to restore, as `resource` or `resource.group`; empty or `*` means all.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub included_resources: Vec<String>,
+    /// Types to leave out.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub excluded_resources: Vec<String>,
+    /// Where the objects of an original namespace go: original name to target name.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    #[schemars(with = "Option<BTreeMap<String, String>>")]
+    pub namespace_mapping: BTreeMap<String, String>,
+    /// Restores only objects whose labels match.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_selector: Option<LabelSelector>,
+    /// Whether to restore volumes from their snapshots; unset means: where there is one.
+    #[serde(rename = "restorePVs", skip_serializing_if = "Option::is_none")]
+    pub restore_pvs: Option<bool>,
+    /// Whether to restore cluster-scoped objects; unset means: all if no namespace is filtered, else what chosen
+    /// objects need.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub include_cluster_resources: Option<bool>,
+    /// Whether restored objects get labels that name the restore and its backup; unset means yes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_restored: Option<bool>,
+    /// Accepts a selection that matches nothing in the backup; without it such a restore is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_empty: Option<bool>,
+}
+
+/// How a Restore went.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RestoreStatus {
+    /// How far it has come.
+    pub phase: RestorePhase,
+    /// Why the request was refused.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub validation_errors: Vec<String>,
+    /// Why the run failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_reason: Option<String>,
+    /// Number of warnings; the results file holds them.
+    pub warnings: u64,
+    /// Number of errors; the results file holds them.
+    pub errors: u64,
+    /// When the run began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_timestamp: Option<Time>,
+    /// When the run ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completion_timestamp: Option<Time>,
+    /// How far the run has come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// Who carries the run out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunHolder>,
+}
