@@ -4,6 +4,11 @@
 //! Everything here is plain data and pure functions. This room imports nothing else of the crate;
 //! every other room may import it.
 
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "kube repeats its printcolumn attribute; each has other values"
+)]
+
 mod backup;
 mod config;
 mod delete_backup_request;

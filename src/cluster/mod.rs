@@ -1,0 +1,19 @@
+//! The Kubernetes API as Ark needs it: discovery, paged raw lists, single objects as bytes, waits.
+//!
+//! Objects stay bytes here. What is read is passed on as the API server sent it; only a small header (name, namespace,
+//! labels, owners) is looked at. This room knows nothing of backups, archives or stores.
+
+pub mod connect;
+mod discovery;
+mod error;
+mod item;
+mod list;
+mod objects;
+mod request;
+
+pub use discovery::{ApiType, Discovery, FailedGroup};
+pub use error::{ClusterError, ClusterErrorKind};
+pub use item::{Item, ItemHeader};
+pub use list::{ListScope, Page, PageRequest};
+pub use objects::{CreateOptions, Created, NamespaceState};
+pub use request::{Cluster, RequestStats};
