@@ -18,6 +18,7 @@ pub mod filter;
 pub mod names;
 mod phase;
 mod restore;
+mod results;
 mod schedule;
 pub mod selector;
 pub mod serde_util;
@@ -39,6 +40,7 @@ pub use download_request::{
     DownloadTarget, DownloadTargetKind,
 };
 pub use restore::{Restore, RestorePhase, RestoreSpec, RestoreStatus};
+pub use results::{ResultList, Results};
 pub use schedule::{Schedule, SchedulePhase, ScheduleSpec, ScheduleStatus};
 
 use schemars::JsonSchema;
