@@ -16,6 +16,7 @@ mod download_request;
 pub mod duration;
 pub mod filter;
 pub mod names;
+pub mod order;
 mod phase;
 mod restore;
 mod results;

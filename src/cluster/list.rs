@@ -42,6 +42,8 @@ pub struct Page {
     pub unreadable: Vec<String>,
     /// The token of the next page; `None` if this was the last.
     pub continue_token: Option<String>,
+    /// How many objects follow this page, where the server knows.
+    pub remaining: Option<u64>,
     /// The size of the page as it was received, in bytes.
     pub size: usize,
 }
@@ -58,6 +60,8 @@ struct RawList<'a> {
 struct RawListMeta {
     #[serde(rename = "continue", default)]
     continue_token: Option<String>,
+    #[serde(rename = "remainingItemCount", default)]
+    remaining: Option<u64>,
 }
 
 impl Cluster {
@@ -125,6 +129,7 @@ fn split_page(body: &Bytes) -> Result<Page, serde_json::Error> {
             .metadata
             .continue_token
             .filter(|token| !token.is_empty()),
+        remaining: list.metadata.remaining,
         size: body.len(),
     })
 }

@@ -1,0 +1,218 @@
+//! The backup engine: select, collect, write.
+//!
+//! It reads a cluster and fills one run of a location. It knows no controller: whoever calls it decides when, and
+//! commits what it returns.
+
+mod collect;
+mod needs;
+mod read;
+mod select;
+mod write;
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, Part, Progress, Results};
+use crate::cluster::{Cluster, ClusterError, ListScope, PageRequest};
+use crate::storage::{Location, Run, RunMarker, StorageError};
+
+use self::read::ReadLimits;
+
+/// A backup to make.
+#[derive(Clone, Debug)]
+pub struct BackupRequest {
+    /// The Backup: its name, UID and spec count.
+    pub backup: api::Backup,
+    /// Which try this is, from 1.
+    pub attempt: u32,
+    /// Who makes it.
+    pub holder: String,
+    /// Id of the cluster.
+    pub cluster_id: String,
+    /// When the run began.
+    pub start: Timestamp,
+}
+
+/// How a backup is made. The defaults keep a server below 64 MB.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct BackupOptions {
+    /// Types listed at once.
+    pub list_workers: usize,
+    /// Bytes of lists that may wait ahead of the type being written.
+    pub read_ahead: usize,
+    /// Bytes that a page of a list should have.
+    pub page_size: usize,
+}
+
+impl Default for BackupOptions {
+    fn default() -> Self {
+        Self {
+            list_workers: 4,
+            read_ahead: 4 << 20,
+            page_size: 512 << 10,
+        }
+    }
+}
+
+/// A run whose parts are stored and which waits for its commit.
+#[derive(Debug)]
+pub struct Finished {
+    /// The run, to commit or to discard.
+    pub run: Run,
+    /// The parts stored so far: contents, index, results.
+    pub parts: Vec<Part>,
+    /// Warnings and errors on single items.
+    pub results: Results,
+    /// Number of objects stored.
+    pub items: u64,
+}
+
+/// Why there is no backup. Nothing of the run is left in the location.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The request cannot be met as it is; a sentence for each reason.
+    #[error("{}", .0.join("; "))]
+    Refused(Vec<String>),
+    /// The cluster could not be asked what it holds.
+    #[error("the cluster could not be read")]
+    Cluster(#[from] ClusterError),
+    /// The location did not take the parts.
+    #[error("the backup could not be stored")]
+    Storage(#[from] StorageError),
+    /// The archive could not be written.
+    #[error("the archive could not be written: {0}")]
+    Archive(String),
+    /// The caller wanted it to end.
+    #[error("the backup was cancelled")]
+    Cancelled,
+}
+
+/// Makes a backup up to its commit.
+///
+/// # Errors
+/// [`BackupError`]; whatever it is, the run's parts are removed again as far as the location allows.
+pub async fn run(
+    cluster: &Cluster,
+    location: &Location,
+    request: &BackupRequest,
+    options: &BackupOptions,
+    progress: &watch::Sender<Progress>,
+    cancel: &CancellationToken,
+) -> Result<Finished, BackupError> {
+    let discovery = cluster.discover().await?;
+    let namespaces = Namespaces::read(cluster, &discovery).await?;
+    let spec = &request.backup.spec;
+    let selection = select::select(spec, &discovery, &namespaces.names).map_err(BackupError::Refused)?;
+
+    let name = request.backup.metadata.name.clone().unwrap_or_default();
+    let marker = RunMarker {
+        attempt: request.attempt,
+        backup_uid: request.backup.metadata.uid.clone().unwrap_or_default(),
+        cluster_id: request.cluster_id.clone(),
+        holder: request.holder.clone(),
+        start_timestamp: request.start.to_string(),
+    };
+    let run = match location.begin_run(&name, &marker).await {
+        Ok(run) => run,
+        Err(error) if error.is_name_taken() => return Err(BackupError::Refused(vec![error.to_string()])),
+        Err(error) => return Err(error.into()),
+    };
+
+    let mut results = Results::default();
+    for name in &selection.idle_excludes {
+        results.warnings.add_ark(format!("{name}; nothing was left out because of it"));
+    }
+    for failed in &selection.failed_groups {
+        results.errors.add_ark(format!(
+            "API group {}: {}; its objects, if it has any, are not in this backup. Mend the group, or exclude it with \
+             --exclude-resources '*.{}'",
+            failed.group_version,
+            failed.reason,
+            failed.group_version.rsplit_once('/').map_or("", |(group, _)| group),
+        ));
+    }
+    let limits = ReadLimits {
+        workers: options.list_workers,
+        ahead: options.read_ahead,
+        page: options.page_size,
+    };
+    let stored = {
+        let collector = collect::Collector {
+            cluster,
+            discovery: &discovery,
+            selection: &selection,
+            skipped_namespaces: &namespaces.excluded,
+            limits,
+            progress,
+        };
+        tokio::select! {
+            stored = write::store(&run, collector, &mut results) => stored,
+            () = cancel.cancelled() => Err(BackupError::Cancelled),
+        }
+    };
+    let finished = match stored {
+        Ok(stored) if stored.selected == 0 && spec.allow_empty != Some(true) => Err(BackupError::Refused(vec![
+            "the selection matches no object; correct the namespaces, resources or selector, or accept an empty \
+             backup with --allow-empty (spec.allowEmpty)"
+                .to_owned(),
+        ])),
+        Ok(stored) => run.put_results(&results).await.map_err(BackupError::from).map(|part| {
+            let mut parts = stored.parts;
+            parts.push(part);
+            (parts, stored.items)
+        }),
+        Err(error) => Err(error),
+    };
+    match finished {
+        Ok((parts, items)) => Ok(Finished { run, parts, results, items }),
+        Err(error) => {
+            if let Err(left) = run.discard().await {
+                tracing::warn!(error = %left, "parts of the failed run could not be removed; they do not count");
+            }
+            Err(error)
+        }
+    }
+}
+
+/// The cluster's namespaces.
+struct Namespaces {
+    names: BTreeSet<String>,
+    /// Those that carry a label which leaves them and their objects out.
+    excluded: BTreeSet<String>,
+}
+
+impl Namespaces {
+    async fn read(cluster: &Cluster, discovery: &crate::cluster::Discovery) -> Result<Self, ClusterError> {
+        let mut namespaces = Self {
+            names: BTreeSet::new(),
+            excluded: BTreeSet::new(),
+        };
+        let Some(api_type) = discovery.by_group_resource("namespaces") else {
+            return Ok(namespaces);
+        };
+        let mut token: Option<String> = None;
+        loop {
+            let request = PageRequest {
+                scope: &ListScope::Cluster,
+                label_selector: None,
+                field_selector: None,
+                limit: 500,
+                continue_token: token.as_deref(),
+            };
+            let page = cluster.list_page(api_type, &request).await?;
+            for item in page.items {
+                if collect::is_excluded(&item.header) {
+                    namespaces.excluded.insert(item.header.name.clone());
+                }
+                namespaces.names.insert(item.header.name);
+            }
+            token = page.continue_token;
+            if token.is_none() {
+                return Ok(namespaces);
+            }
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Reads the selected types side by side, within one byte budget, and hands their pages on in order.
+//!
+//! A task a type reads page after page into a short queue. Tasks start in the order of the types and a few run at
+//! once, so the type whose pages are taken next always has a reader. Pages that are read ahead of it are paid for out
+//! of the budget; the type being taken needs no budget, since its queue bounds it: else the ones ahead would starve it.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::select::SelectedType;
+use crate::cluster::{ApiType, Cluster, ClusterError, ClusterErrorKind, Item, ListScope, Page, PageRequest};
+
+/// Pages of one type that wait to be taken.
+const QUEUE: usize = 2;
+/// The size of the first page of a type, in objects. Small, since nothing is known yet of how large they are.
+const FIRST_PAGE: u32 = 50;
+/// The most objects in a page: what kubectl and Velero ask for.
+const LARGEST_PAGE: u32 = 500;
+/// How often a type is begun anew because its continue token died.
+const RESTARTS: u32 = 5;
+
+/// How much is read, and how far ahead.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReadLimits {
+    /// Types read at once.
+    pub(crate) workers: usize,
+    /// Bytes of pages that may wait ahead of the type being taken.
+    pub(crate) ahead: usize,
+    /// Bytes that a page should have.
+    pub(crate) page: usize,
+}
+
+/// What a type's reader delivers.
+#[derive(Debug)]
+pub(crate) enum Delivery {
+    /// Objects in the order of their keys.
+    Page(ReadPage),
+    /// The type cannot be read further.
+    Failed(ClusterError),
+}
+
+/// Objects that were read together; their budget is given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct ReadPage {
+    pub(crate) items: Vec<Item>,
+    pub(crate) unreadable: Vec<String>,
+    /// How many objects of the type follow, where the server knows.
+    pub(crate) remaining: u64,
+    _budget: Option<OwnedSemaphorePermit>,
+}
+
+/// One type being read.
+#[derive(Debug)]
+pub(crate) struct TypeReader {
+    pub(crate) api_type: Arc<ApiType>,
+    pages: mpsc::Receiver<Delivery>,
+    place: usize,
+    taken: watch::Sender<usize>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl TypeReader {
+    /// Returns the next page; `None` after the last. The type counts as the one being taken from the first call on.
+    pub(crate) async fn next(&mut self) -> Option<Delivery> {
+        self.taken.send_if_modified(|taken| {
+            let first = *taken < self.place;
+            *taken = self.place.max(*taken);
+            first
+        });
+        self.pages.recv().await
+    }
+}
+
+/// Begins to read all types; the readers come back in the same order and are to be taken in it.
+pub(crate) fn read_types(
+    cluster: &Cluster,
+    types: &[SelectedType],
+    label_selector: Option<&str>,
+    limits: ReadLimits,
+) -> Vec<TypeReader> {
+    let workers = Arc::new(Semaphore::new(limits.workers.max(1)));
+    let budget = Budget {
+        kib: Arc::new(Semaphore::new(kib(limits.ahead) as usize)),
+        total: kib(limits.ahead),
+    };
+    let taken = watch::Sender::new(0);
+    let mut readers = Vec::with_capacity(types.len());
+    for (place, selected) in types.iter().enumerate() {
+        let (sender, pages) = mpsc::channel(QUEUE);
+        let task = ReadTask {
+            cluster: cluster.clone(),
+            api_type: Arc::clone(&selected.api_type),
+            scopes: selected.scopes.clone(),
+            label_selector: label_selector.map(str::to_owned),
+            page_bytes: limits.page,
+            place,
+            taken: taken.subscribe(),
+            budget: budget.clone(),
+            sender,
+        };
+        let workers = Arc::clone(&workers);
+        let task = tokio::spawn(async move {
+            // Never closed, so this cannot fail; and tokio's semaphore serves in the order of asking.
+            let _worker = workers.acquire_owned().await;
+            task.run().await;
+        });
+        readers.push(TypeReader {
+            api_type: Arc::clone(&selected.api_type),
+            pages,
+            place,
+            taken: taken.clone(),
+            _task: AbortOnDropHandle::new(task),
+        });
+    }
+    readers
+}
+
+#[derive(Clone)]
+struct Budget {
+    kib: Arc<Semaphore>,
+    total: u32,
+}
+
+fn kib(bytes: usize) -> u32 {
+    u32::try_from(bytes / 1024).unwrap_or(u32::MAX).max(1)
+}
+
+struct ReadTask {
+    cluster: Cluster,
+    api_type: Arc<ApiType>,
+    scopes: Vec<ListScope>,
+    label_selector: Option<String>,
+    page_bytes: usize,
+    place: usize,
+    taken: watch::Receiver<usize>,
+    budget: Budget,
+    sender: mpsc::Sender<Delivery>,
+}
+
+/// The size of the next page, and what the last ones taught about it.
+struct PageSize {
+    target: usize,
+    limit: u32,
+}
+
+impl PageSize {
+    fn new(target: usize) -> Self {
+        Self {
+            target,
+            limit: FIRST_PAGE,
+        }
+    }
+
+    /// Adapts to a page of `objects` that was `bytes` long; grows step by step, shrinks at once.
+    fn learn(&mut self, objects: usize, bytes: usize) {
+        if objects == 0 {
+            return;
+        }
+        let fitting = u32::try_from(self.target * objects / bytes.max(1)).unwrap_or(LARGEST_PAGE);
+        self.limit = fitting.clamp(1, LARGEST_PAGE).min(self.limit.saturating_mul(10));
+    }
+
+    /// Returns how large the next page may be, in bytes.
+    fn expected(&self) -> usize {
+        self.target
+    }
+}
+
+impl ReadTask {
+    async fn run(mut self) {
+        let mut size = PageSize::new(self.page_bytes);
+        for scope in std::mem::take(&mut self.scopes) {
+            match self.read_scope(&scope, &mut size).await {
+                Ok(true) => {}
+                // Nobody takes the pages any more.
+                Ok(false) => return,
+                Err(error) => {
+                    // A receiver that is gone wants to know nothing.
+                    drop(self.sender.send(Delivery::Failed(error)).await);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Reads one scope to its end; false if nobody listens any more.
+    async fn read_scope(&mut self, scope: &ListScope, size: &mut PageSize) -> Result<bool, ClusterError> {
+        let mut token: Option<String> = None;
+        // The key of the last object handed on: what a list begun anew has already delivered.
+        let mut last_key: Option<String> = None;
+        let mut skip_until: Option<String> = None;
+        let mut restarts = 0;
+        loop {
+            let budget = self.reserve(size.expected()).await;
+            let request = PageRequest {
+                scope,
+                label_selector: self.label_selector.as_deref(),
+                field_selector: None,
+                limit: size.limit,
+                continue_token: token.as_deref(),
+            };
+            let page = match self.cluster.list_page(&self.api_type, &request).await {
+                Ok(page) => page,
+                Err(error) if error.kind == ClusterErrorKind::Gone && restarts < RESTARTS => {
+                    tracing::info!(resource = self.api_type.group_resource(), "a continue token died: reading again");
+                    restarts += 1;
+                    token = None;
+                    skip_until.clone_from(&last_key);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            size.learn(page.items.len(), page.size);
+            token.clone_from(&page.continue_token);
+            let page = arrange(page, skip_until.as_deref(), budget);
+            if let Some(last) = page.items.last() {
+                last_key = Some(last.header.key());
+            }
+            if self.sender.send(Delivery::Page(page)).await.is_err() {
+                return Ok(false);
+            }
+            if token.is_none() {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Waits until a page may be read: paid for out of the budget, or because its type is being taken.
+    async fn reserve(&mut self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let amount = kib(bytes).min(self.budget.total);
+        let place = self.place;
+        tokio::select! {
+            biased;
+            _ = self.taken.wait_for(|taken| *taken >= place) => None,
+            permit = Arc::clone(&self.budget.kib).acquire_many_owned(amount) => permit.ok(),
+        }
+    }
+}
+
+/// Sorts a page where the server did not, and leaves out what was delivered before.
+fn arrange(page: Page, skip_until: Option<&str>, budget: Option<OwnedSemaphorePermit>) -> ReadPage {
+    let Page {
+        mut items,
+        unreadable,
+        remaining,
+        ..
+    } = page;
+    if !items.is_sorted_by(|a, b| a.header.key() <= b.header.key()) {
+        items.sort_by_cached_key(|item| item.header.key());
+    }
+    if let Some(skip_until) = skip_until {
+        items.retain(|item| item.header.key().as_str() > skip_until);
+    }
+    ReadPage {
+        items,
+        unreadable,
+        remaining: remaining.unwrap_or_default(),
+        _budget: budget,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::cluster::ItemHeader;
+
+    fn page(names: &[&str]) -> Page {
+        Page {
+            items: names
+                .iter()
+                .map(|name| Item {
+                    header: ItemHeader {
+                        name: (*name).to_owned(),
+                        namespace: "n".into(),
+                        ..ItemHeader::default()
+                    },
+                    body: Bytes::new(),
+                })
+                .collect(),
+            unreadable: Vec::new(),
+            continue_token: None,
+            remaining: None,
+            size: 0,
+        }
+    }
+
+    #[test]
+    fn sorts_and_skips_what_was_delivered() {
+        let names = |page: &ReadPage| page.items.iter().map(|item| item.header.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&arrange(page(&["b", "a"]), None, None)), ["a", "b"]);
+        assert_eq!(names(&arrange(page(&["a", "b", "c"]), Some("n/b"), None)), ["c"]);
+    }
+
+    #[test]
+    fn page_sizes_follow_the_objects() {
+        let mut size = PageSize::new(512 * 1024);
+        size.learn(50, 50 * 1024);
+        assert_eq!(size.limit, 500, "small objects: the largest page");
+        size.learn(500, 500 * 1024 * 1024);
+        assert_eq!(size.limit, 1, "objects of a MiB: one at a time");
+        size.learn(1, 1024);
+        assert_eq!(size.limit, 10, "and back step by step");
+    }
+}
