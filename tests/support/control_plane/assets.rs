@@ -1,0 +1,326 @@
+//! The programs of the control plane: where they come from, and building the ones that are missing.
+//!
+//! Each is an ordinary Go module with a main package, declared by a `tool` line in `tests/control-plane/*/go.mod`, which
+//! also pins its version. They are built once into `target/control-plane/bin` and again when the go.mod, the go.sum or
+//! our flags change; a lock keeps two test binaries from building at once. `KUBEBUILDER_ASSETS` is honoured, as the
+//! tests of other Kubernetes projects do.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context as _, Result, bail};
+use sha2::{Digest as _, Sha256};
+
+/// How many planes' logs are kept: there for a look after a failure, and nobody needs to clean up.
+const KEPT_LOGS: usize = 20;
+
+/// A program that tests start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tool {
+    Etcd,
+    ApiServer,
+    ControllerManager,
+    Scheduler,
+    Kubectl,
+    Kwok,
+    Minio,
+}
+
+/// The programs of a whole control plane.
+pub const PLANE: [Tool; 6] = [
+    Tool::Etcd,
+    Tool::ApiServer,
+    Tool::ControllerManager,
+    Tool::Scheduler,
+    Tool::Kubectl,
+    Tool::Kwok,
+];
+
+impl Tool {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::ApiServer => "kube-apiserver",
+            Self::ControllerManager => "kube-controller-manager",
+            Self::Scheduler => "kube-scheduler",
+            Self::Kubectl => "kubectl",
+            Self::Kwok => "kwok",
+            Self::Minio => "minio",
+        }
+    }
+
+    /// Returns the folder of `tests/control-plane` whose go.mod declares the program.
+    const fn folder(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::ApiServer | Self::ControllerManager | Self::Scheduler | Self::Kubectl => {
+                "kubernetes"
+            }
+            Self::Kwok => "kwok",
+            Self::Minio => "minio",
+        }
+    }
+
+    const fn package(self) -> &'static str {
+        match self {
+            Self::Etcd => "go.etcd.io/etcd/server/v3",
+            Self::ApiServer => "k8s.io/kubernetes/cmd/kube-apiserver",
+            Self::ControllerManager => "k8s.io/kubernetes/cmd/kube-controller-manager",
+            Self::Scheduler => "k8s.io/kubernetes/cmd/kube-scheduler",
+            Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
+            Self::Kwok => "sigs.k8s.io/kwok/cmd/kwok",
+            Self::Minio => "github.com/minio/minio",
+        }
+    }
+
+    /// Returns the binary that the environment offers, if it does.
+    ///
+    /// A kubectl of the PATH is not taken: it may be too old or too new for this API server.
+    fn offered(self) -> Option<PathBuf> {
+        match self {
+            Self::Etcd | Self::ApiServer | Self::Kubectl => {
+                let folder =
+                    std::env::var_os("KUBEBUILDER_ASSETS").filter(|value| !value.is_empty())?;
+                Some(PathBuf::from(folder).join(self.name())).filter(|file| file.is_file())
+            }
+            // Not among those assets.
+            Self::ControllerManager | Self::Scheduler | Self::Kwok | Self::Minio => None,
+        }
+    }
+
+    /// Returns the program's file, which need not be there yet: see [`ensure`].
+    pub fn path(self) -> PathBuf {
+        self.offered()
+            .unwrap_or_else(|| home().join("bin").join(self.name()))
+    }
+
+    fn stamp(self) -> PathBuf {
+        home().join("stamps").join(self.name())
+    }
+}
+
+/// Returns cargo's target folder.
+pub fn target() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    root.join(
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from),
+    )
+}
+
+/// Returns the folder for what is built here, and for logs.
+pub fn home() -> PathBuf {
+    target().join("control-plane")
+}
+
+/// Returns kwok's stage files: what a pretended node and pod do next.
+pub fn stages() -> PathBuf {
+    home().join("kwok-stages")
+}
+
+/// Builds those of `tools` that are neither offered by the environment nor up to date.
+pub fn ensure(tools: &[Tool]) -> Result<()> {
+    let wanted: Vec<Tool> = tools
+        .iter()
+        .copied()
+        .filter(|tool| tool.offered().is_none())
+        .collect();
+    let home = home();
+    for folder in ["bin", "stamps"] {
+        fs::create_dir_all(home.join(folder))
+            .with_context(|| format!("make {}/{folder}", home.display()))?;
+    }
+    let lock = fs::File::create(home.join("lock"))
+        .context("make the lock of the control plane's build")?;
+    if lock.try_lock().is_err() {
+        say("the control plane is being built by another process, waiting for it");
+        lock.lock()
+            .context("wait for the lock of the control plane's build")?;
+    }
+    for folder in ["etcd", "kubernetes", "kwok", "minio"] {
+        let members: Vec<Tool> = wanted
+            .iter()
+            .copied()
+            .filter(|tool| tool.folder() == folder)
+            .collect();
+        if !members.is_empty() {
+            build(folder, &members)?;
+        }
+    }
+    if wanted.contains(&Tool::Kwok) {
+        copy_stages()?;
+    }
+    Ok(())
+}
+
+fn build(folder: &str, members: &[Tool]) -> Result<()> {
+    let module = module_folder(folder);
+    let flags = linker_flags(folder, &module)?;
+    let digest = digest(&module, &flags)?;
+    let stale: Vec<Tool> = members
+        .iter()
+        .copied()
+        .filter(|tool| {
+            let fresh = fs::read_to_string(tool.stamp()).is_ok_and(|stamp| stamp == digest);
+            !(fresh && home().join("bin").join(tool.name()).is_file())
+        })
+        .collect();
+    if stale.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = stale.iter().map(|tool| tool.name()).collect();
+    say(&format!(
+        "building {} (the first time takes minutes)",
+        names.join(", ")
+    ));
+    for tool in stale {
+        // One at a time: `-o` with a folder would name etcd's binary after its module ("server").
+        let status = go(&module)
+            .args([
+                "build",
+                "-trimpath",
+                "-buildvcs=false",
+                "-ldflags",
+                &flags,
+                "-o",
+            ])
+            .arg(home().join("bin").join(tool.name()))
+            .arg(tool.package())
+            .status()
+            .context("run go: building the control plane needs Go 1.26 or newer in the PATH")?;
+        if !status.success() {
+            bail!(
+                "building {} in {} failed: {status}",
+                tool.package(),
+                module.display()
+            );
+        }
+        fs::write(tool.stamp(), &digest)
+            .with_context(|| format!("write the stamp of {}", tool.name()))?;
+    }
+    Ok(())
+}
+
+fn module_folder(folder: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/control-plane")
+        .join(folder)
+}
+
+fn go(module: &Path) -> Command {
+    let mut go = Command::new("go");
+    go.current_dir(module)
+        .env("CGO_ENABLED", "0")
+        .env("GOWORK", "off");
+    go
+}
+
+/// Returns the linker's flags, which carry the version: without them Kubernetes calls itself v0.0.0, and clients that
+/// look at the server's version take it for a very old one.
+fn linker_flags(folder: &str, module: &Path) -> Result<String> {
+    Ok(match folder {
+        "kubernetes" => {
+            let version = pinned(module, "k8s.io/kubernetes")?;
+            let mut parts = version.trim_start_matches('v').split('.');
+            let (major, minor) = (
+                parts.next().unwrap_or_default(),
+                parts.next().unwrap_or_default(),
+            );
+            let package = "k8s.io/component-base/version";
+            format!(
+                "-s -w -X {package}.gitVersion={version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
+            )
+        }
+        "kwok" => format!(
+            "-s -w -X sigs.k8s.io/kwok/pkg/consts.Version={}",
+            pinned(module, "sigs.k8s.io/kwok")?
+        ),
+        _ => "-s -w".to_owned(),
+    })
+}
+
+/// Returns the version of a module that a go.mod requires.
+fn pinned(module: &Path, path: &str) -> Result<String> {
+    let file = module.join("go.mod");
+    let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+    text.lines()
+        .find_map(|line| {
+            line.trim()
+                .trim_start_matches("require ")
+                .strip_prefix(path)?
+                .strip_prefix(' ')
+        })
+        .and_then(|rest| rest.split_whitespace().next().map(str::to_owned))
+        .with_context(|| format!("{} requires no {path}", file.display()))
+}
+
+fn digest(module: &Path, flags: &str) -> Result<String> {
+    let mut hash = Sha256::new();
+    for name in ["go.mod", "go.sum"] {
+        let file = module.join(name);
+        hash.update(fs::read(&file).with_context(|| format!("read {}", file.display()))?);
+    }
+    hash.update(flags);
+    Ok(hash
+        .finalize()
+        .iter()
+        .fold(String::new(), |text, byte| format!("{text}{byte:02x}")))
+}
+
+/// Copies kwok's stage files beside the binaries, so that a cache of those is all a later run needs.
+fn copy_stages() -> Result<()> {
+    let target = stages();
+    let stamp = fs::read(Tool::Kwok.stamp())?;
+    if fs::read(target.join("stamp")).is_ok_and(|found| found == stamp) {
+        return Ok(());
+    }
+    let output = go(&module_folder("kwok"))
+        .args(["list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kwok"])
+        .output()
+        .context("ask go where kwok's module is")?;
+    let source =
+        PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()).join("kustomize/stage");
+    fs::create_dir_all(&target)?;
+    for stage in [
+        "node/fast/node-initialize.yaml",
+        "node/heartbeat/node-heartbeat.yaml",
+        "pod/fast/pod-ready.yaml",
+        "pod/fast/pod-complete.yaml",
+        "pod/fast/pod-delete.yaml",
+    ] {
+        let name = Path::new(stage).file_name().unwrap_or_default();
+        // Written, not copied: files of the module cache are read-only, and the next version could not replace them.
+        let text = fs::read(source.join(stage)).with_context(|| format!("read kwok's {stage}"))?;
+        fs::write(target.join(name), text)?;
+    }
+    fs::write(target.join("stamp"), stamp)?;
+    Ok(())
+}
+
+/// Returns a name for a new folder for logs, after this test binary, and removes the oldest ones.
+pub fn new_logs() -> Result<PathBuf> {
+    static COUNT: AtomicU32 = AtomicU32::new(1);
+    let all = home().join("logs");
+    fs::create_dir_all(&all).with_context(|| format!("make {}", all.display()))?;
+    let mut found: Vec<_> = fs::read_dir(&all)?
+        .flatten()
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    found.sort();
+    let surplus = found.len().saturating_sub(KEPT_LOGS);
+    for (_, old) in found.into_iter().take(surplus) {
+        // Another process may be removing it.
+        let _gone = fs::remove_dir_all(old);
+    }
+    let program = std::env::current_exe()?;
+    let program = program.file_stem().unwrap_or_default().to_string_lossy();
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    Ok(all.join(format!("{program}-{}-{count}", std::process::id())))
+}
+
+/// Tells the person who waits; past the test harness, which keeps what `println!` writes until the test has failed.
+pub fn say(text: &str) {
+    let _unwritable = writeln!(std::io::stderr(), "control plane: {text}");
+}
