@@ -68,7 +68,10 @@ mod tests {
         ];
         types.sort_by_key(|name| rank(name, &[]));
         assert_eq!(types[..3], ["namespaces", "secrets", "pods"]);
-        assert_eq!(types[3..5], ["animals.zoo.example.org", "statefulsets.apps"]);
+        assert_eq!(
+            types[3..5],
+            ["animals.zoo.example.org", "statefulsets.apps"]
+        );
         let first = ["statefulsets.apps".to_owned()];
         types.sort_by_key(|name| rank(name, &first));
         assert_eq!(types[0], "statefulsets.apps");

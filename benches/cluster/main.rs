@@ -1,0 +1,258 @@
+//! Measures `ark` against the floors that the API server itself sets, in one run on one machine:
+//!
+//! | figure | against |
+//! |---|---|
+//! | time of a backup of everything | a plain paged read of everything, one connection, nothing parsed |
+//! | time of a restore into mapped namespaces | bare concurrent creates of the same objects |
+//! | peak memory of the server, for each of the two | |
+//!
+//! Each figure of `ark` comes from a server process of its own. Seconds say little on a busy machine; the ratios of one
+//! run do. `OBJECTS=n` changes the number of objects (20,000). The table goes to stdout, and as JSON to
+//! `target/bench/cluster.json`.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a benchmark prints, and fails loudly"
+)]
+
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+mod floor;
+mod server;
+mod workload;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use ark::api::{Backup, BackupPhase, BackupSpec, Restore, RestorePhase, RestoreSpec};
+use kube::api::{Api, PostParams};
+use serde::Serialize;
+
+use self::server::Server;
+use self::support::control_plane::{ControlPlane, Options};
+
+/// Objects that are made, unless `OBJECTS` says otherwise.
+const OBJECTS: usize = 20_000;
+/// How long a run may take before the benchmark gives up.
+const PATIENCE: Duration = Duration::from_mins(20);
+/// Where Ark lives.
+const NAMESPACE: &str = "heptio-ark";
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Figures {
+    objects: usize,
+    read_floor_seconds: f64,
+    backup_seconds: f64,
+    backup_ratio: f64,
+    backup_items: u64,
+    backup_peak_mib: f64,
+    create_floor_seconds: f64,
+    create_floor_objects: usize,
+    restore_seconds: f64,
+    restore_items: u64,
+    /// Ratio of the times for one object, since Ark also restores what the floor leaves out.
+    restore_ratio: f64,
+    restore_peak_mib: f64,
+}
+
+fn main() -> Result<()> {
+    support::init();
+    // Cargo asks every bench target for its list.
+    if std::env::args().any(|argument| argument == "--list") {
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let figures = runtime.block_on(measure())?;
+    report(&figures)
+}
+
+async fn measure() -> Result<Figures> {
+    let objects = std::env::var("OBJECTS")
+        .map_or(Ok(OBJECTS), |text| text.parse())
+        .context("OBJECTS")?;
+    // Without nodes: pods stay pending, so nothing changes while it is measured.
+    let plane = ControlPlane::start(Options::default().nodes([])).await?;
+    let client = plane.client();
+    server::install(&client, &plane).await?;
+
+    eprintln!("loading {objects} objects");
+    let namespaces = workload::load(&client, objects).await?;
+
+    eprintln!("reading everything, for the floor");
+    let mut reads = Vec::new();
+    for _ in 0..3 {
+        reads.push(floor::read_everything(&client).await?);
+    }
+    reads.sort_unstable();
+    let read_floor = reads[1];
+
+    eprintln!("backing up");
+    let mut backups = Vec::new();
+    let mut backup_items = 0;
+    let mut backup_peak: f64 = 0.0;
+    for round in 0..3 {
+        let mut server = Server::start(&plane).await?;
+        let (took, items) = back_up(&client, &format!("bench-{round}")).await?;
+        backups.push(took);
+        backup_items = items;
+        backup_peak = backup_peak.max(server.peak_mib()?);
+        server.stop()?;
+    }
+    backups.sort_unstable();
+    let backup = backups[1];
+
+    eprintln!("creating the same objects, for the floor");
+    let (create_floor, created) = floor::create_everything(&client, &namespaces, "floor").await?;
+
+    eprintln!("restoring");
+    let mut server = Server::start(&plane).await?;
+    let (restore, restore_items) = restore(&client, &namespaces).await?;
+    let restore_peak = server.peak_mib()?;
+    server.stop()?;
+
+    let per_object = |time: Duration, count: f64| time.as_secs_f64() / count;
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "counts of objects are far below 2^52"
+    )]
+    Ok(Figures {
+        objects,
+        read_floor_seconds: read_floor.as_secs_f64(),
+        backup_seconds: backup.as_secs_f64(),
+        backup_ratio: backup.as_secs_f64() / read_floor.as_secs_f64(),
+        backup_items,
+        backup_peak_mib: backup_peak,
+        create_floor_seconds: create_floor.as_secs_f64(),
+        create_floor_objects: created,
+        restore_seconds: restore.as_secs_f64(),
+        restore_items,
+        restore_ratio: per_object(restore, restore_items as f64)
+            / per_object(create_floor, created as f64),
+        restore_peak_mib: restore_peak,
+    })
+}
+
+/// Makes a backup of everything and returns how long that took, from its creation to its end, and its items.
+async fn back_up(client: &kube::Client, name: &str) -> Result<(Duration, u64)> {
+    let api: Api<Backup> = Api::namespaced(client.clone(), NAMESPACE);
+    let started = Instant::now();
+    api.create(
+        &PostParams::default(),
+        &Backup::new(name, BackupSpec::default()),
+    )
+    .await?;
+    let backup = support::wait_until(&format!("backup {name} ends"), PATIENCE, async || {
+        let backup = api.get(name).await?;
+        Ok(backup
+            .status
+            .as_ref()
+            .is_some_and(|status| status.phase.is_terminal())
+            .then_some(backup))
+    })
+    .await?;
+    let took = started.elapsed();
+    let status = backup.status.unwrap_or_default();
+    ensure!(
+        status.phase == BackupPhase::Completed,
+        "backup {name} ended as {status:?}"
+    );
+    Ok((took, status.progress.unwrap_or_default().items_done))
+}
+
+/// Restores the loaded namespaces under other names.
+async fn restore(client: &kube::Client, namespaces: &[String]) -> Result<(Duration, u64)> {
+    let api: Api<Restore> = Api::namespaced(client.clone(), NAMESPACE);
+    let spec = RestoreSpec {
+        backup_name: "bench-0".to_owned(),
+        included_namespaces: namespaces.to_vec(),
+        namespace_mapping: namespaces
+            .iter()
+            .map(|name| (name.clone(), format!("restored-{name}")))
+            .collect(),
+        ..RestoreSpec::default()
+    };
+    let started = Instant::now();
+    api.create(&PostParams::default(), &Restore::new("bench", spec))
+        .await?;
+    let restore = support::wait_until("the restore ends", PATIENCE, async || {
+        let restore = api.get("bench").await?;
+        Ok(restore
+            .status
+            .as_ref()
+            .is_some_and(|status| status.phase.is_terminal())
+            .then_some(restore))
+    })
+    .await?;
+    let took = started.elapsed();
+    let status = restore.status.unwrap_or_default();
+    ensure!(
+        status.phase == RestorePhase::Completed,
+        "the restore ended as {status:?}"
+    );
+    Ok((took, status.progress.unwrap_or_default().items_done))
+}
+
+fn report(figures: &Figures) -> Result<()> {
+    let row = |what: &str, figure: String, goal: &str| {
+        println!("| {what:<44} | {figure:>12} | {goal:<8} |")
+    };
+    println!();
+    row("figure", "value".to_owned(), "goal");
+    println!("|{:-<46}|{:->13}:|{:-<10}|", "", "", "");
+    row("objects loaded", figures.objects.to_string(), "");
+    row(
+        "plain paged read of everything",
+        format!("{:.2} s", figures.read_floor_seconds),
+        "",
+    );
+    row(
+        "backup of everything",
+        format!("{:.2} s", figures.backup_seconds),
+        "",
+    );
+    row("  items", figures.backup_items.to_string(), "");
+    row(
+        "  ratio to the plain read",
+        format!("{:.2}", figures.backup_ratio),
+        "<= 2",
+    );
+    row(
+        "  peak memory of the server",
+        format!("{:.0} MiB", figures.backup_peak_mib),
+        "<= 64 MB",
+    );
+    row(
+        "bare concurrent creates",
+        format!("{:.1} s", figures.create_floor_seconds),
+        "",
+    );
+    row("  objects", figures.create_floor_objects.to_string(), "");
+    row(
+        "restore into mapped namespaces",
+        format!("{:.1} s", figures.restore_seconds),
+        "",
+    );
+    row("  items", figures.restore_items.to_string(), "");
+    row(
+        "  ratio to bare creates, an object each",
+        format!("{:.2}", figures.restore_ratio),
+        "<= 1.2",
+    );
+    row(
+        "  peak memory of the server",
+        format!("{:.0} MiB", figures.restore_peak_mib),
+        "<= 96 MB",
+    );
+    let folder = support::control_plane::assets::target().join("bench");
+    std::fs::create_dir_all(&folder)?;
+    let file = folder.join("cluster.json");
+    std::fs::write(&file, serde_json::to_string_pretty(figures)?)?;
+    println!("\nas JSON: {}", file.display());
+    Ok(())
+}
