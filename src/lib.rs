@@ -4,5 +4,6 @@
 //! `main -> client, server -> backup, restore -> archive, cluster, storage -> providers -> api`.
 
 pub mod api;
+pub mod archive;
 pub mod cluster;
 pub mod providers;
