@@ -18,6 +18,7 @@
     reason = "test support: failing loudly is its way to report, its futures are awaited where they are made, it prints, reads the environment and the real clock"
 )]
 
+pub mod ark;
 pub mod control_plane;
 #[cfg(feature = "aws")]
 pub mod minio;
