@@ -2,7 +2,7 @@
 //! breaks connections, and the few helpers every such test needs.
 //!
 //! Include it with `mod support;` (from a benchmark: `#[path = "../tests/support/mod.rs"] mod support;`).
-//! docs/development.md tells how the programs behind it are built; `tests/control-plane` declares them.
+//! docs/development.md tells more; `tests/control-plane` declares the programs behind it.
 #![allow(
     dead_code,
     unreachable_pub,
