@@ -4,4 +4,5 @@
 //! `main -> client, server -> backup, restore -> archive, cluster, storage -> providers -> api`.
 
 pub mod api;
+pub mod client;
 pub mod providers;
