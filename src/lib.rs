@@ -5,5 +5,6 @@
 
 pub mod api;
 pub mod archive;
+pub mod client;
 pub mod cluster;
 pub mod providers;
