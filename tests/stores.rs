@@ -1,0 +1,27 @@
+//! Every object store that Ark can open, against the one suite for all of them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "in a test, failing loudly is the way to report"
+)]
+
+#[path = "support/conformance.rs"]
+mod conformance;
+
+use ark::api::StorageProviderConfig;
+use ark::providers::{Environment, registry};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn local_keeps_every_promise() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = StorageProviderConfig {
+        name: "local".into(),
+        bucket: "ark".into(),
+        config: [("path".to_owned(), dir.path().display().to_string())].into(),
+        ..StorageProviderConfig::default()
+    };
+    let store = registry::open(&config, &Environment::default())
+        .await
+        .unwrap();
+    conformance::object_store_conformance(store).await;
+}
