@@ -32,7 +32,7 @@ const PARTS_IN_FLIGHT: usize = 2;
 /// How a part is put together in memory.
 const BLOCK_SIZE: usize = 256 * 1024;
 /// How long [`ObjectStore::check`] waits for a store that takes connections and does not answer.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Where a store's objects are, for messages.
 #[derive(Clone, Debug)]
@@ -47,6 +47,17 @@ pub(super) enum Place {
         /// The server's address.
         server: String,
     },
+}
+
+impl Place {
+    /// Returns the directory, if it is one.
+    fn directory(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Directory(directory) => Some(directory),
+            #[cfg(feature = "aws")]
+            Self::Bucket { .. } => None,
+        }
+    }
 }
 
 impl fmt::Display for Place {
@@ -176,7 +187,7 @@ impl ObjectStore for Blobs {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        if let Place::Directory(directory) = &self.place {
+        if let Some(directory) = self.place.directory() {
             let looked_at = directory.clone();
             return self
                 .on_disk(move || local::check(&looked_at))
@@ -296,17 +307,14 @@ impl ObjectStore for Blobs {
                 continue;
             };
             // On a disk, a directory may be there without a key in it.
-            let has_keys = match self.place {
-                Place::Directory(_) => self
+            let has_keys = self.place.directory().is_none()
+                || self
                     .inner
                     .list(Some(&directory))
                     .try_next()
                     .await
                     .map_err(|error| self.failed(&format!("list what is in {directory}"), &error))?
-                    .is_some(),
-                #[cfg(feature = "aws")]
-                Place::Bucket { .. } => true,
-            };
+                    .is_some();
             if has_keys {
                 names.push(name.to_owned());
             }
@@ -332,7 +340,7 @@ impl ObjectStore for Blobs {
                 error => Err(error),
             },
         };
-        if let Place::Directory(directory) = &self.place {
+        if let Some(directory) = self.place.directory() {
             let (directory, key) = (directory.clone(), key.to_owned());
             self.on_disk(move || local::sweep(&directory, &key)).await?;
         }

@@ -1,6 +1,7 @@
 //! Reads a provider's own settings, `backupStorageProvider.config`: unknown keys, empty and malformed values are
 //! refused by name, since a misspelt key would otherwise send backups elsewhere.
 
+#[cfg(feature = "aws")]
 use url::Url;
 
 use super::store::{ErrorKind, StoreError};

@@ -340,7 +340,7 @@ async fn signed(store: &Arc<dyn ObjectStore>) {
 }
 
 /// Makes a GET request without any credential, over plain HTTP, and returns the whole answer.
-async fn plain_get(url: &str) -> String {
+pub async fn plain_get(url: &str) -> String {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let url = url::Url::parse(url).unwrap();
     assert_eq!(url.scheme(), "http", "the suite fetches without TLS");

@@ -2,11 +2,18 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "in a test, failing loudly is the way to report"
+    clippy::future_not_send,
+    unreachable_pub,
+    reason = "in a test, failing loudly is the way to report, and its futures are awaited where they are made"
 )]
 
-#[path = "support/conformance.rs"]
+#[path = "../support/conformance.rs"]
 mod conformance;
+#[cfg(feature = "aws")]
+mod s3;
+#[cfg(feature = "aws")]
+#[path = "../support/mod.rs"]
+mod support;
 
 use ark::api::StorageProviderConfig;
 use ark::providers::{Environment, registry};
