@@ -1,0 +1,234 @@
+//! The `aws` provider: S3, and whatever speaks its protocol, such as MinIO.
+
+mod credentials;
+mod errors;
+mod settings;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use object_store::aws::{AmazonS3, AmazonS3Builder, AwsCredentialProvider, Checksum};
+use object_store::path::Path;
+use object_store::signer::Signer as _;
+use object_store::{BackoffConfig, Certificate, ClientOptions, RetryConfig};
+use url::Url;
+
+use self::settings::{Addressing, S3Settings};
+use super::blobs::{Blobs, Place, SignGet};
+use super::environment::Environment;
+use super::settings::invalid;
+use super::store::{Capabilities, ErrorKind, ObjectStore, StoreError};
+use crate::api::StorageProviderConfig;
+
+/// How long a connection may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a server may be silent. It includes the time that sending a part takes, so it is not short; there is no
+/// limit on a whole transfer, which may take hours on a thin line.
+const SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
+/// After how long a request that keeps failing is given up.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Opens a bucket as a store.
+pub(super) async fn open(
+    config: &StorageProviderConfig,
+    environment: &Environment,
+) -> Result<Arc<dyn ObjectStore>, StoreError> {
+    let settings = S3Settings::parse(config, environment)?;
+    let client = client_options(&settings)?;
+    let region = match &settings.region {
+        Some(region) => region.clone(),
+        None => find_region(&settings.bucket, &client).await?,
+    };
+    let server = settings.url.clone().map_or_else(|| amazon(&region), Ok)?;
+    let credentials = credentials::chain(environment, &region, &client)
+        .map_err(|problem| StoreError::new(ErrorKind::Denied, problem))?;
+    let build = |server: &Url| build(&settings, server, &region, &client, &credentials);
+
+    let store = build(&server)?;
+    let signer = match &settings.public_url {
+        Some(public) => build(public)?,
+        None => store.clone(),
+    };
+    let place = Place::Bucket {
+        name: settings.bucket.clone(),
+        server: server.as_str().trim_end_matches('/').to_owned(),
+    };
+    let capabilities = Capabilities {
+        create_new: true,
+        ranges: true,
+        sign: true,
+    };
+    Ok(Arc::new(
+        Blobs::new(Arc::new(store), place, capabilities, errors::explain)
+            .with_signer(Arc::new(S3Signer(signer))),
+    ))
+}
+
+/// Returns how connections are made.
+fn client_options(settings: &S3Settings) -> Result<ClientOptions, StoreError> {
+    let plain = |url: &Option<Url>| url.as_ref().is_some_and(|url| url.scheme() == "http");
+    let mut options = ClientOptions::new()
+        .with_timeout_disabled()
+        .with_connect_timeout(CONNECT_TIMEOUT)
+        .with_read_timeout(SILENCE_TIMEOUT)
+        .with_allow_http(plain(&settings.url) || plain(&settings.public_url));
+    if let Some(file) = &settings.ca_cert {
+        let unusable = |why: &str| {
+            invalid(format!(
+                "backupStorageProvider.config.caCert: {file}: {why}; name a file of certificates in PEM form"
+            ))
+        };
+        let pem = std::fs::read(file).map_err(|error| unusable(&error.to_string()))?;
+        let certificates = Certificate::from_pem_bundle(&pem)
+            .map_err(|_| unusable("its certificates cannot be read"))?;
+        if certificates.is_empty() {
+            return Err(unusable("there is no certificate in it"));
+        }
+        for certificate in certificates {
+            options = options.with_root_certificate(certificate);
+        }
+    }
+    Ok(options)
+}
+
+/// Asks Amazon which region a bucket is in.
+async fn find_region(bucket: &str, client: &ClientOptions) -> Result<String, StoreError> {
+    let asked = object_store::aws::resolve_bucket_region(bucket, client);
+    let unknown = |why: String| {
+        invalid(format!(
+            "backupStorageProvider.config.region is not set, and Amazon S3 does not tell it for bucket {bucket:?} \
+             ({why}); set it, and s3Url too if the bucket is elsewhere"
+        ))
+    };
+    match tokio::time::timeout(RETRY_TIMEOUT, asked).await {
+        Ok(Ok(region)) => Ok(region),
+        Ok(Err(error)) => Err(unknown(super::blobs::innermost(&error))),
+        Err(_) => Err(unknown("it does not answer".to_owned())),
+    }
+}
+
+/// Returns Amazon's address for a region.
+fn amazon(region: &str) -> Result<Url, StoreError> {
+    let domain = if region.starts_with("cn-") {
+        "amazonaws.com.cn"
+    } else {
+        "amazonaws.com"
+    };
+    Url::parse(&format!("https://s3.{region}.{domain}")).map_err(|_| {
+        invalid(format!(
+            "backupStorageProvider.config.region: {region:?} cannot be a region"
+        ))
+    })
+}
+
+fn build(
+    settings: &S3Settings,
+    server: &Url,
+    region: &str,
+    client: &ClientOptions,
+    credentials: &AwsCredentialProvider,
+) -> Result<AmazonS3, StoreError> {
+    let in_host = settings.addressing == Addressing::Host;
+    let endpoint = if in_host {
+        bucket_host(server, &settings.bucket)?
+    } else {
+        server.clone()
+    };
+    let mut builder = AmazonS3Builder::new()
+        .with_bucket_name(&settings.bucket)
+        .with_region(region)
+        .with_endpoint(endpoint.as_str().trim_end_matches('/'))
+        .with_virtual_hosted_style_request(in_host)
+        .with_credentials(Arc::clone(credentials))
+        .with_client_options(client.clone())
+        .with_retry(retries())
+        // Single deletes are what every server of this protocol has.
+        .with_disable_bulk_delete(true);
+    if let Some(key) = &settings.kms_key_id {
+        builder = builder.with_sse_kms_encryption(key);
+    }
+    if settings.checksums {
+        builder = builder.with_checksum_algorithm(Checksum::SHA256);
+    }
+    builder.build().map_err(|error| {
+        invalid(format!(
+            "backupStorageProvider cannot be used: {}",
+            super::blobs::innermost(&error)
+        ))
+    })
+}
+
+/// Returns the bucket's own address, as `https://bucket.host`.
+fn bucket_host(server: &Url, bucket: &str) -> Result<Url, StoreError> {
+    let host = server.host_str().unwrap_or_default();
+    let refused = || {
+        invalid(format!(
+            "backupStorageProvider.config.s3ForcePathStyle is \"false\", but bucket {bucket:?} cannot be put in front \
+             of {host}; set it to \"true\""
+        ))
+    };
+    // `[::1]` is how URLs write an IPv6 address.
+    if host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
+        return Err(refused());
+    }
+    let mut url = server.clone();
+    url.set_host(Some(&format!("{bucket}.{host}")))
+        .map_err(|_| refused())?;
+    Ok(url)
+}
+
+/// Returns how often a request is tried again: a short outage is bridged, an unreachable store is soon told.
+fn retries() -> RetryConfig {
+    RetryConfig {
+        backoff: BackoffConfig {
+            init_backoff: Duration::from_millis(200),
+            max_backoff: Duration::from_secs(3),
+            base: 2.0,
+        },
+        max_retries: 10,
+        retry_timeout: RETRY_TIMEOUT,
+    }
+}
+
+/// The client that signs: it may know the store by another address than the one that reads and writes.
+#[derive(Debug)]
+struct S3Signer(AmazonS3);
+
+#[async_trait]
+impl SignGet for S3Signer {
+    async fn sign_get(&self, path: &Path, ttl: Duration) -> Result<Url, object_store::Error> {
+        self.0.signed_url(http::Method::GET, path, ttl).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_in_hosts() {
+        for (server, expected) in [
+            (
+                "https://s3.eu-west-1.amazonaws.com",
+                Some("https://ark.s3.eu-west-1.amazonaws.com/"),
+            ),
+            ("http://minio:9000", Some("http://ark.minio:9000/")),
+            ("http://127.0.0.1:9000", None),
+            ("http://[::1]:9000", None),
+        ] {
+            let url = bucket_host(&Url::parse(server).unwrap(), "ark");
+            assert_eq!(url.ok().as_ref().map(Url::as_str), expected, "{server}");
+        }
+    }
+
+    #[test]
+    fn china_has_a_domain_of_its_own() {
+        assert_eq!(
+            amazon("cn-north-1").unwrap().as_str(),
+            "https://s3.cn-north-1.amazonaws.com.cn/"
+        );
+        assert!(amazon("not a region").is_err());
+    }
+}

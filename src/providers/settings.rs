@@ -1,0 +1,196 @@
+//! Reads a provider's own settings, `backupStorageProvider.config`: unknown keys, empty and malformed values are
+//! refused by name, since a misspelt key would otherwise send backups elsewhere.
+
+#[cfg(feature = "aws")]
+use url::Url;
+
+use super::store::{ErrorKind, StoreError};
+use crate::api::StorageProviderConfig;
+
+/// The settings of one provider, their keys checked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings<'a> {
+    config: &'a StorageProviderConfig,
+}
+
+impl<'a> Settings<'a> {
+    /// Takes the settings of a provider that knows the keys `accepted`.
+    pub(super) fn new(
+        config: &'a StorageProviderConfig,
+        accepted: &[&str],
+    ) -> Result<Self, StoreError> {
+        for (key, value) in &config.config {
+            if !accepted.contains(&key.as_str()) {
+                return Err(invalid(format!(
+                    "backupStorageProvider.config.{key} is not a setting of {}; it has {}",
+                    config.name,
+                    accepted.join(", ")
+                )));
+            }
+            if value.trim().is_empty() {
+                return Err(invalid(format!(
+                    "backupStorageProvider.config.{key} is empty; give it a value or remove it"
+                )));
+            }
+        }
+        Ok(Self { config })
+    }
+
+    /// Returns the bucket's name.
+    pub(super) fn bucket(self) -> Result<&'a str, StoreError> {
+        let bucket = self.config.bucket.as_str();
+        if bucket.is_empty() {
+            return Err(invalid(
+                "backupStorageProvider.bucket is not set; name the bucket that holds the backups",
+            ));
+        }
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if !bucket.chars().all(fits) || bucket.contains("..") || bucket == "." {
+            return Err(invalid(format!(
+                "backupStorageProvider.bucket: {bucket:?} cannot name a bucket; use letters, digits, '-', '_' and '.', \
+                 no '/' and no '..'"
+            )));
+        }
+        Ok(bucket)
+    }
+
+    /// Returns a setting, if it is given.
+    pub(super) fn text(self, key: &str) -> Option<&'a str> {
+        self.config.config.get(key).map(|value| value.trim())
+    }
+}
+
+/// What only cloud providers have.
+#[cfg(feature = "aws")]
+impl<'a> Settings<'a> {
+    /// Returns a setting that is `true` or `false`, if it is given.
+    pub(super) fn flag(self, key: &str) -> Result<Option<bool>, StoreError> {
+        match self.text(key) {
+            None => Ok(None),
+            Some("true") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
+            Some(other) => Err(malformed(key, other, "write \"true\" or \"false\"")),
+        }
+    }
+
+    /// Returns a setting that is the address of a server, if it is given.
+    pub(super) fn url(self, key: &str) -> Result<Option<Url>, StoreError> {
+        let Some(text) = self.text(key) else {
+            return Ok(None);
+        };
+        let url = Url::parse(text)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+            // Credentials in an address would end up in messages.
+            .filter(|url| url.username().is_empty() && url.password().is_none())
+            .filter(|url| url.query().is_none() && url.fragment().is_none());
+        match url {
+            Some(url) => Ok(Some(url)),
+            None => Err(malformed(
+                key,
+                text.split('@').next_back().unwrap_or_default(),
+                "write it as http://host:port or https://host, without credentials",
+            )),
+        }
+    }
+
+    /// Returns a setting that is one of a few words, if it is given.
+    pub(super) fn one_of(self, key: &str, words: &[&str]) -> Result<Option<&'a str>, StoreError> {
+        match self.text(key) {
+            Some(word) if !words.contains(&word) => Err(malformed(
+                key,
+                word,
+                &format!("it can be {}", words.join(" or ")),
+            )),
+            word => Ok(word),
+        }
+    }
+}
+
+/// Makes the error for a value that cannot be read.
+#[cfg(feature = "aws")]
+fn malformed(key: &str, value: &str, advice: &str) -> StoreError {
+    invalid(format!(
+        "backupStorageProvider.config.{key}: {value:?} cannot be read; {advice}"
+    ))
+}
+
+/// Makes the error for settings that cannot work.
+pub(super) fn invalid(message: impl Into<String>) -> StoreError {
+    StoreError::new(ErrorKind::Invalid, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(bucket: &str, pairs: &[(&str, &str)]) -> StorageProviderConfig {
+        StorageProviderConfig {
+            name: "test".into(),
+            bucket: bucket.into(),
+            config: pairs
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+            ..StorageProviderConfig::default()
+        }
+    }
+
+    #[test]
+    fn unknown_and_empty_keys_are_refused_by_name() {
+        let problem = Settings::new(&config("b", &[("regoin", "x")]), &["region", "path"])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            problem.contains("regoin") && problem.contains("it has region, path"),
+            "{problem}"
+        );
+        let problem = Settings::new(&config("b", &[("region", " ")]), &["region"])
+            .unwrap_err()
+            .to_string();
+        assert!(problem.contains("region is empty"), "{problem}");
+    }
+
+    #[test]
+    fn buckets() {
+        for (bucket, ok) in [
+            ("ark", true),
+            ("Ark_backups.v1-x", true),
+            ("", false),
+            ("a/b", false),
+            ("..", false),
+            (".", false),
+            ("a..b", false),
+            ("a b", false),
+        ] {
+            let config = config(bucket, &[]);
+            let settings = Settings::new(&config, &[]).unwrap();
+            assert_eq!(settings.bucket().is_ok(), ok, "{bucket:?}");
+        }
+    }
+
+    #[cfg(feature = "aws")]
+    #[test]
+    fn flags_urls_and_words() {
+        let config = config(
+            "b",
+            &[
+                ("yes", "true"),
+                ("si", "1"),
+                ("good", "http://minio:9000"),
+                ("bad", "minio:9000"),
+                ("leaky", "https://user:hunter2@minio"),
+            ],
+        );
+        let settings = Settings::new(&config, &["yes", "si", "good", "bad", "leaky"]).unwrap();
+        assert_eq!(settings.flag("yes").unwrap(), Some(true));
+        assert_eq!(settings.flag("absent").unwrap(), None);
+        assert!(settings.flag("si").is_err());
+        assert!(settings.url("good").unwrap().is_some());
+        assert!(settings.url("bad").is_err());
+        let problem = settings.url("leaky").unwrap_err().to_string();
+        assert!(!problem.contains("hunter2"), "{problem}");
+        assert!(settings.one_of("si", &["1", "4"]).is_ok());
+        assert!(settings.one_of("si", &["4"]).is_err());
+    }
+}
