@@ -23,6 +23,14 @@ use super::{PATIENCE, unique_name, wait_until};
 
 static DEFINITIONS: OnceCell<()> = OnceCell::const_new();
 
+/// Returns the binary under test. Cargo names it to tests and benchmarks, not to the example that shares this module.
+fn program() -> &'static Path {
+    match option_env!("CARGO_BIN_EXE_ark") {
+        Some(program) => Path::new(program),
+        None => panic!("only tests and benchmarks run ark"),
+    }
+}
+
 /// The store of an installation.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -32,6 +40,33 @@ pub struct Store {
     pub environment: Vec<(&'static str, String)>,
 }
 
+impl Store {
+    /// Returns a new store in a local directory, which goes with the plane.
+    pub fn local(plane: &ControlPlane) -> Result<Self> {
+        let folder = plane.dir().join(unique_name("store"));
+        fs::create_dir_all(&folder)?;
+        Ok(Self {
+            provider: json!({"name": "local", "bucket": "ark", "config": {"path": folder}}),
+            environment: Vec::new(),
+        })
+    }
+
+    /// Returns a bucket of MinIO, reached at `url`.
+    #[cfg(feature = "aws")]
+    pub fn minio(minio: &super::minio::Minio, bucket: &str, url: &str) -> Result<Self> {
+        let credentials = minio.credentials_file()?;
+        Ok(Self {
+            provider: json!({"name": "aws", "bucket": bucket, "config": {
+                "region": super::minio::REGION, "s3ForcePathStyle": "true", "s3Url": url,
+            }}),
+            environment: vec![(
+                "AWS_SHARED_CREDENTIALS_FILE",
+                credentials.display().to_string(),
+            )],
+        })
+    }
+}
+
 /// Ark in a namespace.
 #[derive(Debug)]
 pub struct Installation<'a> {
@@ -39,19 +74,14 @@ pub struct Installation<'a> {
     namespace: String,
     store: Store,
     folder: PathBuf,
+    kubeconfig: PathBuf,
     more: Vec<String>,
 }
 
 impl<'a> Installation<'a> {
     /// Installs Ark with a store in a local directory.
     pub async fn new(plane: &'a ControlPlane) -> Result<Self> {
-        let folder = plane.dir().join(unique_name("store"));
-        fs::create_dir_all(&folder)?;
-        let store = Store {
-            provider: json!({"name": "local", "bucket": "ark", "config": {"path": folder}}),
-            environment: Vec::new(),
-        };
-        Self::with_store(plane, store).await
+        Self::with_store(plane, Store::local(plane)?).await
     }
 
     /// Installs Ark with a store of the caller's.
@@ -69,13 +99,24 @@ impl<'a> Installation<'a> {
             .await?;
         let namespace = unique_name("ark");
         create_namespace(&client, &namespace).await?;
-        let folder = plane.dir().join(&namespace);
+        Self::in_namespace(plane, store, namespace, plane.kubeconfig().to_owned())
+    }
+
+    /// Takes a namespace that is there, and somebody's kubeconfig for the servers.
+    pub fn in_namespace(
+        plane: &'a ControlPlane,
+        store: Store,
+        namespace: String,
+        kubeconfig: PathBuf,
+    ) -> Result<Self> {
+        let folder = plane.dir().join(unique_name("installation"));
         fs::create_dir_all(&folder)?;
         Ok(Self {
             plane,
             namespace,
             store,
             folder,
+            kubeconfig,
             more: Vec::new(),
         })
     }
@@ -100,6 +141,11 @@ impl<'a> Installation<'a> {
             .await
             .context("write the Config")?;
         Ok(())
+    }
+
+    /// Writes Config `default` with the installation's own store.
+    pub async fn configure_own_store(&self) -> Result<()> {
+        self.configure(&self.store.provider).await
     }
 
     /// Returns the way to Ark's resources of one kind.
@@ -165,12 +211,12 @@ impl<'a> Installation<'a> {
         let mut args: Vec<String> = ["server", "--namespace", &self.namespace, "--kubeconfig"]
             .map(str::to_owned)
             .into();
-        args.push(self.plane.kubeconfig().display().to_string());
+        args.push(self.kubeconfig.display().to_string());
         args.extend(["--metrics-address".to_owned(), format!("127.0.0.1:{port}")]);
         args.extend(self.more.iter().cloned());
         let start = Start {
             name: &name,
-            program: Path::new(env!("CARGO_BIN_EXE_ark")),
+            program: program(),
             args,
             environment: self.store.environment.clone(),
             folder: &self.folder,
@@ -186,7 +232,7 @@ impl<'a> Installation<'a> {
 
     /// Returns a command line of `ark` that speaks to this installation.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ark"));
+        let mut command = Command::new(program());
         command
             .arg("--kubeconfig")
             .arg(self.plane.kubeconfig())
