@@ -8,3 +8,4 @@ pub mod archive;
 pub mod client;
 pub mod cluster;
 pub mod providers;
+pub mod storage;
