@@ -8,4 +8,5 @@ pub mod archive;
 pub mod client;
 pub mod cluster;
 pub mod providers;
+pub mod restore;
 pub mod storage;
