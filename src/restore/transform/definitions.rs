@@ -1,4 +1,4 @@
-//! What becomes of CustomResourceDefinitions.
+//! What becomes of definitions of custom types.
 
 use serde_json::Value;
 
