@@ -9,4 +9,5 @@ pub mod backup;
 pub mod client;
 pub mod cluster;
 pub mod providers;
+pub mod restore;
 pub mod storage;
