@@ -67,6 +67,7 @@ impl Applier<'_> {
 
     /// Restores the objects of a wave.
     async fn wave(&self, steps: &[Step]) {
+        let started = Instant::now();
         let by_place: HashMap<usize, usize> = steps
             .iter()
             .enumerate()
@@ -83,6 +84,10 @@ impl Applier<'_> {
             .buffer_unordered(self.options.concurrency.max(1))
             .collect::<()>()
             .await;
+        let first = steps.first().map_or("", |step| {
+            self.types[step.planned_type].group_resource.as_str()
+        });
+        tracing::info!(first, items = steps.len(), took = ?started.elapsed(), "a wave is done");
     }
 
     async fn report_step(&self, step: &Step, body: Body) {

@@ -6,7 +6,8 @@
 //! - for the namespaces;
 //! - for what others name (classes, volumes, roles, accounts), and what has to be in force before a Pod starts;
 //! - for what names those: claims, bindings, Secrets (a token Secret without its account is removed again);
-//! - for Pods, then for ReplicaSets (which adopt them) and Endpoints (which a Service would make again), then for
+//! - for Pods; then for `LimitRanges`, which would change Pods that are older than they are, and for which each Pod that
+//!   is newer has what it was given in its stored spec; then for ReplicaSets (which adopt them) and Endpoints (which a Service would make again), then for
 //!   Services, then for all others: Deployments adopt their ReplicaSets, StatefulSets their Pods;
 //! - for what refuses or changes objects: quotas (whose use is not yet worked out when they are new: a Pod that comes
 //!   right after is refused), aggregated APIs, policies, webhooks (case 68).
@@ -16,7 +17,7 @@ use crate::cluster::ApiType;
 const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
 const NAMESPACES: &str = "namespaces";
 
-const FIRST: [&[&str]; 6] = [
+const FIRST: [&[&str]; 7] = [
     &[
         "storageclasses.storage.k8s.io",
         "volumesnapshotclasses.snapshot.storage.k8s.io",
@@ -26,7 +27,6 @@ const FIRST: [&[&str]; 6] = [
         "roles.rbac.authorization.k8s.io",
         "serviceaccounts",
         "configmaps",
-        "limitranges",
         "priorityclasses.scheduling.k8s.io",
         "runtimeclasses.node.k8s.io",
         // No Pod shall be reachable for longer than it was before.
@@ -41,6 +41,7 @@ const FIRST: [&[&str]; 6] = [
         "secrets",
     ],
     &["pods"],
+    &["limitranges"],
     &[
         "replicasets.apps",
         "endpoints",
@@ -132,7 +133,6 @@ mod tests {
             ("persistentvolumes", "persistentvolumeclaims"),
             ("serviceaccounts", "secrets"),
             ("priorityclasses.scheduling.k8s.io", "pods"),
-            ("limitranges", "pods"),
             ("pods", "replicasets.apps"),
             ("endpoints", "services"),
             ("replicasets.apps", "deployments.apps"),
@@ -143,6 +143,8 @@ mod tests {
                 "{first} {second}"
             );
         }
+        assert!(wave("pods", &[]) < wave("limitranges", &[]));
+        assert!(wave("limitranges", &[]) < wave("replicasets.apps", &[]));
     }
 
     #[test]
