@@ -7,3 +7,4 @@ pub mod api;
 pub mod archive;
 pub mod cluster;
 pub mod providers;
+pub mod server;
