@@ -5,6 +5,8 @@
 
 pub mod api;
 pub mod archive;
+pub mod client;
 pub mod cluster;
 pub mod providers;
 pub mod server;
+pub mod storage;

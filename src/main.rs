@@ -1,1 +1,71 @@
-fn main() {}
+//! `ark`: parses arguments, hands over to the client or the server, turns an error into an exit code.
+//!
+//! Exit codes: 0 done; 1 an error, or with `--wait` a run that did not end as Completed; 2 wrong usage.
+
+use std::process::ExitCode;
+
+use ark::client::{self, GlobalArgs, Outcome};
+use clap::{Parser, Subcommand};
+
+/// Back up, restore and move the resources of Kubernetes clusters
+#[derive(Debug, Parser)]
+#[command(
+    name = "ark",
+    version,
+    disable_help_subcommand = true,
+    after_help = "Exit codes: 0 done; 1 an error, or with --wait a run that did not end as Completed; 2 wrong usage."
+)]
+struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Client(client::Command),
+    // `Server(server::ServerArgs)` goes here, and to `run` below.
+}
+
+fn main() -> ExitCode {
+    // Fails only where a provider is installed already, which would serve as well.
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => {
+            // Help and version come this way too, and go to standard output.
+            usage.print().ok();
+            return u8::try_from(usage.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+    };
+    match run(cli) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::NotCompleted) => ExitCode::FAILURE,
+        Err(error) => {
+            client::print_error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(cli: Cli) -> anyhow::Result<Outcome> {
+    match cli.command {
+        Command::Client(command) => client::run(cli.global, command).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_tree_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -37,7 +37,7 @@ finish() {
   local code=$?
   trap - EXIT
   if [[ -n $server ]]; then
-    if [[ $code != 0 ]]; then
+    if [[ $code != 0 && $code != 130 ]]; then
       printf '\nthe demo failed; the end of the log of "ark server":\n' >&2
       tail -n 40 "$work/server.log" >&2
     fi

@@ -21,7 +21,6 @@
 mod support;
 
 mod floor;
-mod server;
 mod workload;
 
 use std::time::{Duration, Instant};
@@ -31,15 +30,13 @@ use ark::api::{Backup, BackupPhase, BackupSpec, Restore, RestorePhase, RestoreSp
 use kube::api::{Api, PostParams};
 use serde::Serialize;
 
-use self::server::Server;
+use self::support::ark::Installation;
 use self::support::control_plane::{ControlPlane, Options};
 
 /// Objects that are made, unless `OBJECTS` says otherwise.
 const OBJECTS: usize = 20_000;
 /// How long a run may take before the benchmark gives up.
 const PATIENCE: Duration = Duration::from_mins(20);
-/// Where Ark lives.
-const NAMESPACE: &str = "heptio-ark";
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -79,7 +76,7 @@ async fn measure() -> Result<Figures> {
     // Without nodes: pods stay pending, so nothing changes while it is measured.
     let plane = ControlPlane::start(Options::default().nodes([])).await?;
     let client = plane.client();
-    server::install(&client, &plane).await?;
+    let ark = Installation::new(&plane).await?;
 
     eprintln!("loading {objects} objects");
     let namespaces = workload::load(&client, objects).await?;
@@ -97,8 +94,8 @@ async fn measure() -> Result<Figures> {
     let mut backup_items = 0;
     let mut backup_peak: f64 = 0.0;
     for round in 0..3 {
-        let mut server = Server::start(&plane).await?;
-        let (took, items) = back_up(&client, &format!("bench-{round}")).await?;
+        let server = ark.serve().await?;
+        let (took, items) = back_up(&ark, &format!("bench-{round}")).await?;
         backups.push(took);
         backup_items = items;
         backup_peak = backup_peak.max(server.peak_mib()?);
@@ -111,8 +108,8 @@ async fn measure() -> Result<Figures> {
     let (create_floor, created) = floor::create_everything(&client, &namespaces, "floor").await?;
 
     eprintln!("restoring");
-    let mut server = Server::start(&plane).await?;
-    let (restore, restore_items) = restore(&client, &namespaces).await?;
+    let server = ark.serve().await?;
+    let (restore, restore_items) = restore(&ark, &namespaces).await?;
     let restore_peak = server.peak_mib()?;
     server.stop()?;
 
@@ -139,8 +136,8 @@ async fn measure() -> Result<Figures> {
 }
 
 /// Makes a backup of everything and returns how long that took, from its creation to its end, and its items.
-async fn back_up(client: &kube::Client, name: &str) -> Result<(Duration, u64)> {
-    let api: Api<Backup> = Api::namespaced(client.clone(), NAMESPACE);
+async fn back_up(ark: &Installation<'_>, name: &str) -> Result<(Duration, u64)> {
+    let api: Api<Backup> = ark.api();
     let started = Instant::now();
     api.create(
         &PostParams::default(),
@@ -166,8 +163,8 @@ async fn back_up(client: &kube::Client, name: &str) -> Result<(Duration, u64)> {
 }
 
 /// Restores the loaded namespaces under other names.
-async fn restore(client: &kube::Client, namespaces: &[String]) -> Result<(Duration, u64)> {
-    let api: Api<Restore> = Api::namespaced(client.clone(), NAMESPACE);
+async fn restore(ark: &Installation<'_>, namespaces: &[String]) -> Result<(Duration, u64)> {
+    let api: Api<Restore> = ark.api();
     let spec = RestoreSpec {
         backup_name: "bench-0".to_owned(),
         included_namespaces: namespaces.to_vec(),

@@ -39,17 +39,20 @@ const LAST: [&str; 5] = [
 ///
 /// `priorities` come before everything else, in their own order; what they leave out keeps its place.
 pub fn rank(group_resource: &str, priorities: &[String]) -> (usize, usize, String) {
-    let place = |list: &mut dyn Iterator<Item = &str>| list.position(|name| name == group_resource);
     let by_name = group_resource.to_owned();
-    if let Some(at) = place(&mut priorities.iter().map(String::as_str)) {
+    if let Some(at) = place(priorities.iter().map(String::as_str), group_resource) {
         (0, at, by_name)
-    } else if let Some(at) = place(&mut FIRST.into_iter()) {
+    } else if let Some(at) = place(FIRST, group_resource) {
         (1, at, by_name)
-    } else if let Some(at) = place(&mut LAST.into_iter()) {
+    } else if let Some(at) = place(LAST, group_resource) {
         (3, at, by_name)
     } else {
         (2, 0, by_name)
     }
+}
+
+fn place<'a>(list: impl IntoIterator<Item = &'a str>, name: &str) -> Option<usize> {
+    list.into_iter().position(|one| one == name)
 }
 
 #[cfg(test)]
@@ -58,7 +61,7 @@ mod tests {
 
     #[test]
     fn orders_what_is_referred_to_first() {
-        let mut types = vec![
+        let mut types = [
             "validatingwebhookconfigurations.admissionregistration.k8s.io",
             "statefulsets.apps",
             "pods",

@@ -51,9 +51,7 @@ impl IndexEntry {
     /// Returns the entry's path in the contents.
     pub fn path(&self) -> String {
         let mut path = String::new();
-        self.entry_path()
-            .write(&mut path)
-            .expect("paths of an index were checked when it was read");
+        self.entry_path().push(&mut path);
         path
     }
 

@@ -65,7 +65,12 @@ impl<'a> EntryPath<'a> {
             check_part(namespace)?;
         }
         check_part(self.name)?;
+        self.push(path);
+        Ok(())
+    }
 
+    /// Writes the path to the end of `path`, where its parts are known to be good.
+    pub(crate) fn push(&self, path: &mut String) {
         path.push_str(RESOURCES);
         path.push_str(self.resource);
         if !self.group.is_empty() {
@@ -83,7 +88,6 @@ impl<'a> EntryPath<'a> {
         }
         path.push_str(self.name);
         path.push_str(SUFFIX);
-        Ok(())
     }
 }
 

@@ -55,7 +55,7 @@ pub struct Summary {
     pub index_bytes: u64,
 }
 
-/// Writes one archive. Memory: two frames and some 40 bytes for each entry (to notice doubles).
+/// Writes one archive. Memory: a few frames, and some 40 bytes for each entry (to notice doubles).
 ///
 /// Blocks in the destinations' `write_all`, and compresses on the calling thread. Dropped before
 /// [`ArchiveWriter::finish`] it leaves two files that every reader recognises as cut off.
@@ -63,6 +63,8 @@ pub struct ArchiveWriter<W: Write, I: Write> {
     contents: FrameWriter<W>,
     index: FrameWriter<I>,
     options: WriteOptions,
+    /// The index line being made.
+    line: Vec<u8>,
     /// Index lines of the entries in the open frame, each without its frame and its closing brace.
     lines: Vec<u8>,
     /// Where each of these lines ends.
@@ -87,13 +89,16 @@ impl<W: Write, I: Write> ArchiveWriter<W, I> {
         header.set_gid(0);
         // Not the time of the run: the same objects shall make the same bytes.
         header.set_mtime(0);
+        let frame_size = options.frame_size.min(MAX_FRAME_SIZE);
+        let level = options.level;
         let mut writer = Self {
-            contents: FrameWriter::new(contents, Part::Contents, options.level)?,
-            index: FrameWriter::new(index, Part::Index, options.level)?,
+            contents: FrameWriter::new(contents, Part::Contents, level, frame_size)?,
+            index: FrameWriter::new(index, Part::Index, level, INDEX_FRAME_SIZE)?,
             options: WriteOptions {
-                frame_size: options.frame_size.min(MAX_FRAME_SIZE),
+                frame_size,
                 ..options
             },
+            line: Vec::new(),
             lines: Vec::new(),
             line_ends: Vec::new(),
             header,
@@ -129,22 +134,19 @@ impl<W: Write, I: Write> ArchiveWriter<W, I> {
         check_type(key)?;
         self.path.clear();
         EntryPath::new(key, entry.namespace.as_deref(), &entry.name).write(&mut self.path)?;
+        let limits = self.options.limits;
         let length: usize = body.iter().map(|slice| slice.len()).sum();
-        check_size(&self.path, length, self.options.limits.max_entry)?;
+        check_size(&self.path, length, limits.max_entry)?;
 
         let head = head_len(&self.path);
-        if !self.line_ends.is_empty()
-            && self.contents.plain.len() + head + length + padding(length) > self.options.frame_size
-        {
-            self.close_frame()?;
-        }
-
+        let open = self.contents.plain.len();
+        let full = !self.line_ends.is_empty()
+            && open + head + length + padding(length) > self.options.frame_size;
         let mut digest = Sha256::new();
         for slice in body {
             digest.update(slice);
         }
         let mut hex = [0; 64];
-        let line_start = self.lines.len();
         let line = NewLine {
             group: &key.group,
             version: &key.version,
@@ -156,26 +158,33 @@ impl<W: Write, I: Write> ArchiveWriter<W, I> {
             owners: &entry.owners,
             labels: &entry.labels,
             body: entry.body,
-            offset: to_u64(self.contents.plain.len() + head),
+            offset: to_u64(head + if full { 0 } else { open }),
             length: to_u64(length),
             sha256: write_hex(&digest.finalize(), &mut hex),
         };
-        push_json(&mut self.lines, &line, Part::Index)?;
-        // The frame's place comes where the brace was; 64 bytes hold it.
-        self.lines.pop();
-        let line_len = self.lines.len() - line_start + 64;
-        let refusal =
-            check_size(&self.path, line_len, self.options.limits.max_line).and_then(|()| {
-                if self.seen.insert(path_id(&self.path)) {
-                    return Ok(());
-                }
-                let path = self.path.clone();
-                Err(ArchiveError::Duplicate { path })
-            });
-        if refusal.is_err() {
-            self.lines.truncate(line_start);
-            return refusal;
+        self.line.clear();
+        push_json(&mut self.line, &line, Part::Index)?;
+        // The frame's place comes where the brace was; 100 bytes hold it.
+        self.line.pop();
+        check_size(&self.path, self.line.len() + 100, limits.max_line)?;
+        let (size, limit) = (to_u64(self.seen.len()) + 1, limits.max_entries);
+        let id = path_id(&self.path);
+        if self.seen.contains(&id) {
+            let path = self.path.clone();
+            return Err(ArchiveError::Duplicate { path });
         }
+        if size > limit {
+            let what = "the list of entries".into();
+            return Err(ArchiveError::TooLarge { what, size, limit });
+        }
+
+        // From here on the entry is in. A frame must not be closed for one that is refused after all: there might be
+        // no other, and the tar's end would stand in a frame that the index does not know.
+        if full {
+            self.close_frame()?;
+        }
+        self.seen.insert(id);
+        self.lines.extend_from_slice(&self.line);
         self.line_ends.push(self.lines.len());
         self.push_tar(body, length);
         Ok(())
@@ -281,6 +290,8 @@ struct FrameWriter<W> {
     /// The open frame.
     plain: Vec<u8>,
     packed: Vec<u8>,
+    /// The largest buffers to keep, in bytes.
+    keep: usize,
     /// Bytes written, compressed.
     written: u64,
     /// Bytes taken in, of closed frames.
@@ -288,7 +299,7 @@ struct FrameWriter<W> {
 }
 
 impl<W: Write> FrameWriter<W> {
-    fn new(out: W, part: Part, level: i32) -> Result<Self, ArchiveError> {
+    fn new(out: W, part: Part, level: i32, frame_size: usize) -> Result<Self, ArchiveError> {
         let compressor = Compressor::new(level)
             .and_then(|mut compressor| {
                 compressor.include_checksum(true)?;
@@ -302,6 +313,7 @@ impl<W: Write> FrameWriter<W> {
             compressor,
             plain: Vec::new(),
             packed: Vec::new(),
+            keep: 2 * frame_size.max(INDEX_FRAME_SIZE),
             written: 0,
             taken: 0,
         })
@@ -328,8 +340,8 @@ impl<W: Write> FrameWriter<W> {
         self.taken += to_u64(self.plain.len());
         self.plain.clear();
         // One huge object should not hold its memory for the rest of the run.
-        self.plain.shrink_to(2 * MAX_FRAME_SIZE);
-        self.packed.shrink_to(2 * MAX_FRAME_SIZE);
+        self.plain.shrink_to(self.keep);
+        self.packed.shrink_to(self.keep);
         Ok(length)
     }
 

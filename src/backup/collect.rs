@@ -27,7 +27,11 @@ pub(crate) struct Batch {
 
 impl Batch {
     /// Returns the archive's header of an item of this batch.
-    pub(crate) fn entry(&self, header: &ItemHeader, namespaces: &mut NamespaceNames) -> EntryHeader {
+    pub(crate) fn entry(
+        &self,
+        header: &ItemHeader,
+        namespaces: &mut NamespaceNames,
+    ) -> EntryHeader {
         EntryHeader {
             type_key: Arc::clone(&self.type_key),
             namespace: (!header.namespace.is_empty()).then(|| namespaces.share(&header.namespace)),
@@ -35,7 +39,11 @@ impl Batch {
             uid: header.uid.clone(),
             owners: header.owners.clone(),
             labels: header.labels.clone(),
-            body: if header.has_type { BodyKind::AsServed } else { BodyKind::TypeAdded },
+            body: if header.has_type {
+                BodyKind::AsServed
+            } else {
+                BodyKind::TypeAdded
+            },
         }
     }
 }
@@ -81,7 +89,12 @@ pub(crate) struct Collector<'a> {
 
 /// Returns whether an object's labels leave it out of backups.
 pub(crate) fn is_excluded(header: &ItemHeader) -> bool {
-    labels::EXCLUDE_FROM_BACKUP.iter().any(|label| header.labels.get(*label).is_some_and(|value| value == "true"))
+    labels::EXCLUDE_FROM_BACKUP.iter().any(|label| {
+        header
+            .labels
+            .get(*label)
+            .is_some_and(|value| value == "true")
+    })
 }
 
 impl Collector<'_> {
@@ -100,18 +113,21 @@ impl Collector<'_> {
             self.limits,
         );
         for reader in readers {
-            self.take_type(reader, &writer, &mut collected, needs.as_mut(), results).await?;
+            self.take_type(reader, &writer, &mut collected, needs.as_mut(), results)
+                .await?;
         }
         collected.selected = collected.items;
         if let Some(needs) = needs {
-            self.take_needed(needs, &writer, &mut collected, results).await?;
+            self.take_needed(needs, &writer, &mut collected, results)
+                .await?;
         }
         Ok(collected)
     }
 
     /// Returns whether chosen objects may need others that the lists do not hold anyway.
     fn looks_for_needs(&self) -> bool {
-        self.selection.label_selector.is_some() || self.selection.cluster_scoped == ClusterScoped::Needed
+        self.selection.label_selector.is_some()
+            || self.selection.cluster_scoped == ClusterScoped::Needed
     }
 
     async fn take_type(
@@ -133,7 +149,9 @@ impl Collector<'_> {
                     match error.kind {
                         // The type, or its namespace, went away while the backup was running: there is nothing to miss.
                         ClusterErrorKind::NotFound => {
-                            results.warnings.add_ark(format!("{name}: no longer served when it was read"));
+                            results
+                                .warnings
+                                .add_ark(format!("{name}: no longer served when it was read"));
                         }
                         _ => results.errors.add_ark(format!(
                             "{name}: its objects are missing, or some of them: {error}"
@@ -174,10 +192,17 @@ impl Collector<'_> {
 
     /// Returns whether a listed object is taken.
     fn takes(&self, api_type: &ApiType, name: &str, header: &ItemHeader) -> bool {
-        let namespace = if name == "namespaces" { &header.name } else { &header.namespace };
-        let in_namespaces =
-            namespace.is_empty() || (self.selection.namespaces.includes(namespace) && !self.skips(namespace));
-        in_namespaces && !header.deleting && !is_excluded(header) && self.selection.admits(api_type, namespace)
+        let namespace = if name == "namespaces" {
+            &header.name
+        } else {
+            &header.namespace
+        };
+        let in_namespaces = namespace.is_empty()
+            || (self.selection.namespaces.includes(namespace) && !self.skips(namespace));
+        in_namespaces
+            && !header.deleting
+            && !is_excluded(header)
+            && self.selection.admits(api_type, namespace)
     }
 
     fn skips(&self, namespace: &str) -> bool {
@@ -193,7 +218,9 @@ impl Collector<'_> {
         results: &mut Results,
     ) -> Result<(), WriterGone> {
         for name in NEEDED_TYPES {
-            let Some(api_type) = self.discovery.by_group_resource(name) else { continue };
+            let Some(api_type) = self.discovery.by_group_resource(name) else {
+                continue;
+            };
             if name == needs::BINDINGS && needs.has_accounts() {
                 self.consider_bindings(api_type, &mut needs, results).await;
             }
@@ -201,7 +228,11 @@ impl Collector<'_> {
             let type_key = type_key(api_type);
             let mut fetched = stream::iter(missing)
                 .map(async |(namespace, object)| {
-                    let admitted = if name == "namespaces" { object.as_str() } else { namespace.as_str() };
+                    let admitted = if name == "namespaces" {
+                        object.as_str()
+                    } else {
+                        namespace.as_str()
+                    };
                     if !self.selection.admits(api_type, admitted) || self.skips(admitted) {
                         return (namespace, object, Ok(None));
                     }
@@ -216,14 +247,20 @@ impl Collector<'_> {
                     // Left out on purpose, or gone: a Pod may well wait for a claim that nobody has made.
                     Ok(None) => continue,
                     Err(error) => {
-                        results.errors.add(Some(&namespace), format!("{name} {object}: needed and missing: {error}"));
+                        results.errors.add(
+                            Some(&namespace),
+                            format!("{name} {object}: needed and missing: {error}"),
+                        );
                         continue;
                     }
                 };
                 let header = match ItemHeader::parse(&body) {
                     Ok(header) => header,
                     Err(error) => {
-                        results.errors.add(Some(&namespace), format!("{name} {object}: cannot be read: {error}"));
+                        results.errors.add(
+                            Some(&namespace),
+                            format!("{name} {object}: cannot be read: {error}"),
+                        );
                         continue;
                     }
                 };
@@ -248,7 +285,12 @@ impl Collector<'_> {
     }
 
     /// Looks through the cluster's bindings, once a run, for those that name stored ServiceAccounts.
-    async fn consider_bindings(&self, api_type: &Arc<ApiType>, needs: &mut Needs, results: &mut Results) {
+    async fn consider_bindings(
+        &self,
+        api_type: &Arc<ApiType>,
+        needs: &mut Needs,
+        results: &mut Results,
+    ) {
         if self.selection.cluster_scoped == ClusterScoped::Nothing {
             return;
         }

@@ -105,7 +105,8 @@ pub async fn run(
     let discovery = cluster.discover().await?;
     let namespaces = Namespaces::read(cluster, &discovery).await?;
     let spec = &request.backup.spec;
-    let selection = select::select(spec, &discovery, &namespaces.names).map_err(BackupError::Refused)?;
+    let selection =
+        select::select(spec, &discovery, &namespaces.names).map_err(BackupError::Refused)?;
 
     let name = request.backup.metadata.name.clone().unwrap_or_default();
     let marker = RunMarker {
@@ -117,13 +118,17 @@ pub async fn run(
     };
     let run = match location.begin_run(&name, &marker).await {
         Ok(run) => run,
-        Err(error) if error.is_name_taken() => return Err(BackupError::Refused(vec![error.to_string()])),
+        Err(error) if error.is_name_taken() => {
+            return Err(BackupError::Refused(vec![error.to_string()]));
+        }
         Err(error) => return Err(error.into()),
     };
 
     let mut results = Results::default();
     for name in &selection.idle_excludes {
-        results.warnings.add_ark(format!("{name}; nothing was left out because of it"));
+        results
+            .warnings
+            .add_ark(format!("{name}; nothing was left out because of it"));
     }
     for failed in &selection.failed_groups {
         results.errors.add_ark(format!(
@@ -167,7 +172,12 @@ pub async fn run(
         Err(error) => Err(error),
     };
     match finished {
-        Ok((parts, items)) => Ok(Finished { run, parts, results, items }),
+        Ok((parts, items)) => Ok(Finished {
+            run,
+            parts,
+            results,
+            items,
+        }),
         Err(error) => {
             if let Err(left) = run.discard().await {
                 tracing::warn!(error = %left, "parts of the failed run could not be removed; they do not count");
@@ -185,7 +195,10 @@ struct Namespaces {
 }
 
 impl Namespaces {
-    async fn read(cluster: &Cluster, discovery: &crate::cluster::Discovery) -> Result<Self, ClusterError> {
+    async fn read(
+        cluster: &Cluster,
+        discovery: &crate::cluster::Discovery,
+    ) -> Result<Self, ClusterError> {
         let mut namespaces = Self {
             names: BTreeSet::new(),
             excluded: BTreeSet::new(),

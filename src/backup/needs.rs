@@ -12,8 +12,15 @@ use serde::Deserialize;
 use crate::cluster::{ApiType, ItemHeader};
 
 /// Types that others need, in an order in which no type needs an earlier one: the order of the archive's tail.
-pub(crate) const NEEDED_TYPES: [&str; 7] =
-    [CLAIMS, VOLUMES, BINDINGS, ROLES, PRIORITY_CLASSES, NAMESPACES, DEFINITIONS];
+pub(crate) const NEEDED_TYPES: [&str; 7] = [
+    CLAIMS,
+    VOLUMES,
+    BINDINGS,
+    ROLES,
+    PRIORITY_CLASSES,
+    NAMESPACES,
+    DEFINITIONS,
+];
 
 const CLAIMS: &str = "persistentvolumeclaims";
 const VOLUMES: &str = "persistentvolumes";
@@ -56,7 +63,10 @@ impl Needs {
             }
             _ => {}
         }
-        if let Some(name) = NEEDED_TYPES.into_iter().find(|name| *name == group_resource) {
+        if let Some(name) = NEEDED_TYPES
+            .into_iter()
+            .find(|name| *name == group_resource)
+        {
             self.stored.entry(name).or_default().insert(place);
         }
     }
@@ -68,11 +78,19 @@ impl Needs {
 
     /// Notes a binding of the cluster as needed if it names a stored ServiceAccount.
     pub(crate) fn consider_binding(&mut self, header: &ItemHeader, body: &Bytes) {
-        let Ok(binding) = serde_json::from_slice::<Binding>(body) else { return };
-        let names_one = binding.subjects.unwrap_or_default().into_iter().any(|subject| {
-            subject.kind == "ServiceAccount"
-                && self.accounts.contains(&(subject.namespace.unwrap_or_default(), subject.name))
-        });
+        let Ok(binding) = serde_json::from_slice::<Binding>(body) else {
+            return;
+        };
+        let names_one = binding
+            .subjects
+            .unwrap_or_default()
+            .into_iter()
+            .any(|subject| {
+                subject.kind == "ServiceAccount"
+                    && self
+                        .accounts
+                        .contains(&(subject.namespace.unwrap_or_default(), subject.name))
+            });
         if names_one {
             self.need(BINDINGS, "", &header.name);
         }
@@ -84,8 +102,18 @@ impl Needs {
         let stored = self.stored.get(name).unwrap_or(&empty);
         let mut missing: Vec<Place> = match name {
             // A definition is named after its type.
-            DEFINITIONS => self.custom_types.iter().map(|name| (String::new(), name.clone())).collect(),
-            _ => self.needed.get(name).into_iter().flatten().cloned().collect(),
+            DEFINITIONS => self
+                .custom_types
+                .iter()
+                .map(|name| (String::new(), name.clone()))
+                .collect(),
+            _ => self
+                .needed
+                .get(name)
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect(),
         };
         missing.retain(|place| !stored.contains(place));
         missing.sort_by_cached_key(|(namespace, name)| format!("{namespace}/{name}"));
@@ -93,23 +121,34 @@ impl Needs {
     }
 
     fn need(&mut self, type_name: &'static str, namespace: &str, name: &str) {
-        self.needed.entry(type_name).or_default().insert((namespace.to_owned(), name.to_owned()));
+        self.needed
+            .entry(type_name)
+            .or_default()
+            .insert((namespace.to_owned(), name.to_owned()));
     }
 
     fn note_pod(&mut self, header: &ItemHeader, body: &Bytes) {
-        let Ok(pod) = serde_json::from_slice::<Pod>(body) else { return };
+        let Ok(pod) = serde_json::from_slice::<Pod>(body) else {
+            return;
+        };
         for volume in pod.spec.volumes.unwrap_or_default() {
             if let Some(claim) = volume.persistent_volume_claim {
                 self.need(CLAIMS, &header.namespace, &claim.claim_name);
             }
         }
-        if let Some(class) = pod.spec.priority_class_name.filter(|class| !class.is_empty()) {
+        if let Some(class) = pod
+            .spec
+            .priority_class_name
+            .filter(|class| !class.is_empty())
+        {
             self.need(PRIORITY_CLASSES, "", &class);
         }
     }
 
     fn note_claim(&mut self, body: &Bytes) {
-        let Ok(claim) = serde_json::from_slice::<Claim>(body) else { return };
+        let Ok(claim) = serde_json::from_slice::<Claim>(body) else {
+            return;
+        };
         // Before it is bound, a name there is only a wish (Ark 0.9.8).
         if claim.status.phase.as_deref() == Some("Bound")
             && let Some(volume) = claim.spec.volume_name.filter(|name| !name.is_empty())
@@ -119,7 +158,9 @@ impl Needs {
     }
 
     fn note_binding(&mut self, body: &Bytes) {
-        let Ok(binding) = serde_json::from_slice::<Binding>(body) else { return };
+        let Ok(binding) = serde_json::from_slice::<Binding>(body) else {
+            return;
+        };
         if binding.role_ref.kind == "ClusterRole" {
             self.need(ROLES, "", &binding.role_ref.name);
         }
@@ -197,7 +238,14 @@ struct Subject {
 mod tests {
     use super::*;
 
-    fn note(needs: &mut Needs, group: &str, resource: &str, namespace: &str, name: &str, body: &str) {
+    fn note(
+        needs: &mut Needs,
+        group: &str,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+        body: &str,
+    ) {
         let api_type = ApiType {
             group: group.into(),
             resource: resource.into(),
@@ -255,12 +303,22 @@ mod tests {
                 r#"{{"subjects":[{{"kind":"ServiceAccount","name":"{subject}","namespace":"n"}}],
                    "roleRef":{{"kind":"ClusterRole","name":"r"}}}}"#
             );
-            let header = ItemHeader { name: name.into(), ..ItemHeader::default() };
+            let header = ItemHeader {
+                name: name.into(),
+                ..ItemHeader::default()
+            };
             needs.consider_binding(&header, &Bytes::from(body));
         }
         assert_eq!(needs.missing(BINDINGS), [place("", "mine")]);
         let body = r#"{"roleRef":{"kind":"ClusterRole","name":"r"}}"#;
-        note(&mut needs, "rbac.authorization.k8s.io", "clusterrolebindings", "", "mine", body);
+        note(
+            &mut needs,
+            "rbac.authorization.k8s.io",
+            "clusterrolebindings",
+            "",
+            "mine",
+            body,
+        );
         assert_eq!(needs.missing(ROLES), [place("", "r")]);
     }
 
@@ -268,6 +326,9 @@ mod tests {
     fn custom_resources_need_their_definition() {
         let mut needs = Needs::default();
         note(&mut needs, "zoo.example.org", "animals", "n", "simba", "{}");
-        assert_eq!(needs.missing(DEFINITIONS), [place("", "animals.zoo.example.org")]);
+        assert_eq!(
+            needs.missing(DEFINITIONS),
+            [place("", "animals.zoo.example.org")]
+        );
     }
 }

@@ -10,7 +10,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::select::SelectedType;
-use crate::cluster::{ApiType, Cluster, ClusterError, ClusterErrorKind, Item, ListScope, Page, PageRequest};
+use crate::cluster::{
+    ApiType, Cluster, ClusterError, ClusterErrorKind, Item, ListScope, Page, PageRequest,
+};
 
 /// Pages of one type that wait to be taken.
 const QUEUE: usize = 2;
@@ -159,7 +161,9 @@ impl PageSize {
             return;
         }
         let fitting = u32::try_from(self.target * objects / bytes.max(1)).unwrap_or(LARGEST_PAGE);
-        self.limit = fitting.clamp(1, LARGEST_PAGE).min(self.limit.saturating_mul(10));
+        self.limit = fitting
+            .clamp(1, LARGEST_PAGE)
+            .min(self.limit.saturating_mul(10));
     }
 
     /// Returns how large the next page may be, in bytes.
@@ -186,7 +190,11 @@ impl ReadTask {
     }
 
     /// Reads one scope to its end; false if nobody listens any more.
-    async fn read_scope(&mut self, scope: &ListScope, size: &mut PageSize) -> Result<bool, ClusterError> {
+    async fn read_scope(
+        &mut self,
+        scope: &ListScope,
+        size: &mut PageSize,
+    ) -> Result<bool, ClusterError> {
         let mut token: Option<String> = None;
         // The key of the last object handed on: what a list begun anew has already delivered.
         let mut last_key: Option<String> = None;
@@ -204,7 +212,10 @@ impl ReadTask {
             let page = match self.cluster.list_page(&self.api_type, &request).await {
                 Ok(page) => page,
                 Err(error) if error.kind == ClusterErrorKind::Gone && restarts < RESTARTS => {
-                    tracing::info!(resource = self.api_type.group_resource(), "a continue token died: reading again");
+                    tracing::info!(
+                        resource = self.api_type.group_resource(),
+                        "a continue token died: reading again"
+                    );
                     restarts += 1;
                     token = None;
                     skip_until.clone_from(&last_key);
@@ -290,9 +301,17 @@ mod tests {
 
     #[test]
     fn sorts_and_skips_what_was_delivered() {
-        let names = |page: &ReadPage| page.items.iter().map(|item| item.header.name.clone()).collect::<Vec<_>>();
+        let names = |page: &ReadPage| {
+            page.items
+                .iter()
+                .map(|item| item.header.name.clone())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(names(&arrange(page(&["b", "a"]), None, None)), ["a", "b"]);
-        assert_eq!(names(&arrange(page(&["a", "b", "c"]), Some("n/b"), None)), ["c"]);
+        assert_eq!(
+            names(&arrange(page(&["a", "b", "c"]), Some("n/b"), None)),
+            ["c"]
+        );
     }
 
     #[test]

@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kube::core::Selector;
-
 use crate::api::filter::IncludesExcludes;
 use crate::api::{BackupSpec, order, selector, validate};
 use crate::cluster::{ApiType, Discovery, FailedGroup, ListScope};
@@ -17,7 +15,14 @@ const NEEDED_VERBS: [&str; 4] = ["list", "create", "get", "delete"];
 const NAMESPACE_LISTS: usize = 16;
 
 /// Types that are served in several groups and hold the same objects; the first group in the server's order is taken.
-const COHABITING: [&str; 6] = ["deployments", "daemonsets", "replicasets", "networkpolicies", "ingresses", "events"];
+const COHABITING: [&str; 6] = [
+    "deployments",
+    "daemonsets",
+    "replicasets",
+    "networkpolicies",
+    "ingresses",
+    "events",
+];
 
 /// Which cluster-scoped objects a backup takes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -65,7 +70,10 @@ impl Selection {
     pub(crate) fn admits(&self, api_type: &ApiType, namespace: &str) -> bool {
         let name = api_type.group_resource();
         if self.excluded_types.contains(&name)
-            || self.included_types.as_ref().is_some_and(|included| !included.contains(&name))
+            || self
+                .included_types
+                .as_ref()
+                .is_some_and(|included| !included.contains(&name))
         {
             return false;
         }
@@ -122,7 +130,9 @@ pub(crate) fn select(
         excluded_groups.extend(name.strip_prefix("*.").map(str::to_owned));
         match resolve(discovery, name) {
             Names::Types(types) => excluded_types.extend(types),
-            Names::Nothing => idle_excludes.push(format!("excluded type {name:?} is not served by this cluster")),
+            Names::Nothing => idle_excludes.push(format!(
+                "excluded type {name:?} is not served by this cluster"
+            )),
         }
     }
     if !problems.is_empty() {
@@ -131,7 +141,8 @@ pub(crate) fn select(
     let listed = spec.included_resources.iter().any(|name| name != "*");
     let included_types = listed.then_some(included_types);
 
-    let namespaces_filter = IncludesExcludes::new(&spec.included_namespaces, &spec.excluded_namespaces);
+    let namespaces_filter =
+        IncludesExcludes::new(&spec.included_namespaces, &spec.excluded_namespaces);
     let cluster_scoped = match spec.include_cluster_resources {
         Some(true) => ClusterScoped::All,
         Some(false) => ClusterScoped::Nothing,
@@ -141,7 +152,11 @@ pub(crate) fn select(
     let mut selection = Selection {
         types: Vec::new(),
         namespaces: namespaces_filter,
-        label_selector: spec.label_selector.as_ref().map(selector::format).filter(|text| !text.is_empty()),
+        label_selector: spec
+            .label_selector
+            .as_ref()
+            .map(selector::format)
+            .filter(|text| !text.is_empty()),
         cluster_scoped,
         excluded_types,
         included_types,
@@ -154,7 +169,10 @@ pub(crate) fn select(
             .failed()
             .iter()
             .filter(|failed| {
-                let group = failed.group_version.rsplit_once('/').map_or("", |(group, _)| group);
+                let group = failed
+                    .group_version
+                    .rsplit_once('/')
+                    .map_or("", |(group, _)| group);
                 !excluded_groups.contains(group)
             })
             .cloned()
@@ -167,12 +185,17 @@ pub(crate) fn select(
 fn list_types(selection: &Selection, discovery: &Discovery) -> Vec<SelectedType> {
     let mut taken: BTreeMap<&str, &str> = BTreeMap::new();
     let mut types = Vec::new();
-    for api_type in discovery.types().iter().filter(|api_type| api_type.allows(&NEEDED_VERBS)) {
+    for api_type in discovery
+        .types()
+        .iter()
+        .filter(|api_type| api_type.allows(&NEEDED_VERBS))
+    {
         let admitted = if api_type.namespaced {
             selection.includes_type(&api_type.group_resource())
         } else {
             selection.admits(api_type, "")
-                && (selection.cluster_scoped == ClusterScoped::All || api_type.group_resource() == "namespaces")
+                && (selection.cluster_scoped == ClusterScoped::All
+                    || api_type.group_resource() == "namespaces")
         };
         if !admitted {
             continue;
@@ -195,17 +218,27 @@ fn list_types(selection: &Selection, discovery: &Discovery) -> Vec<SelectedType>
 impl Selection {
     fn includes_type(&self, name: &str) -> bool {
         !self.excluded_types.contains(name)
-            && self.included_types.as_ref().is_none_or(|included| included.contains(name))
+            && self
+                .included_types
+                .as_ref()
+                .is_none_or(|included| included.contains(name))
     }
 }
 
 fn scopes(selection: &Selection, api_type: &ApiType) -> Vec<ListScope> {
     match selection.namespaces.listed() {
         Some(names) if api_type.namespaced && names.len() <= NAMESPACE_LISTS => {
-            let mut names: Vec<&String> = names.iter().filter(|name| selection.namespaces.includes(name)).collect();
+            let mut names: Vec<&String> = names
+                .iter()
+                .filter(|name| selection.namespaces.includes(name))
+                .collect();
             // The order of the server's keys, in which `zoo-data/x` comes before `zoo/x`.
             names.sort_by_key(|name| format!("{name}/"));
-            names.into_iter().cloned().map(ListScope::Namespace).collect()
+            names
+                .into_iter()
+                .cloned()
+                .map(ListScope::Namespace)
+                .collect()
         }
         _ => vec![ListScope::Cluster],
     }
@@ -225,14 +258,25 @@ fn resolve(discovery: &Discovery, name: &str) -> Names {
             .filter(|one| one.group == group)
             .map(|one| one.group_resource())
             .collect(),
-        None => discovery.resolve(name).map(|one| one.group_resource()).into_iter().collect(),
+        None => discovery
+            .resolve(name)
+            .map(|one| one.group_resource())
+            .into_iter()
+            .collect(),
     };
-    if types.is_empty() { Names::Nothing } else { Names::Types(types) }
+    if types.is_empty() {
+        Names::Nothing
+    } else {
+        Names::Types(types)
+    }
 }
 
 fn unknown_type(discovery: &Discovery, name: &str) -> String {
     let broken = discovery.failed().iter().find(|failed| {
-        let group = failed.group_version.rsplit_once('/').map_or("", |(group, _)| group);
+        let group = failed
+            .group_version
+            .rsplit_once('/')
+            .map_or("", |(group, _)| group);
         !group.is_empty() && name.ends_with(group)
     });
     match broken {
@@ -287,7 +331,11 @@ mod tests {
     }
 
     fn names(selection: &Selection) -> Vec<String> {
-        selection.types.iter().map(|one| one.api_type.group_resource()).collect()
+        selection
+            .types
+            .iter()
+            .map(|one| one.api_type.group_resource())
+            .collect()
     }
 
     fn list(names: &[&str]) -> Vec<String> {
@@ -297,7 +345,10 @@ mod tests {
     #[test]
     fn takes_everything_once_and_in_restore_order() {
         let selection = run(&BackupSpec::default()).unwrap();
-        assert_eq!(names(&selection), ["namespaces", "pods", "deployments.apps", "events", "nodes"]);
+        assert_eq!(
+            names(&selection),
+            ["namespaces", "pods", "deployments.apps", "events", "nodes"]
+        );
         assert_eq!(selection.cluster_scoped, ClusterScoped::All);
         assert_eq!(selection.failed_groups.len(), 1);
     }
@@ -309,8 +360,14 @@ mod tests {
             ..BackupSpec::default()
         })
         .unwrap();
-        assert_eq!(names(&selection), ["namespaces", "pods", "deployments.apps", "events"]);
-        assert_eq!(selection.types[1].scopes, [ListScope::Namespace("a".into())]);
+        assert_eq!(
+            names(&selection),
+            ["namespaces", "pods", "deployments.apps", "events"]
+        );
+        assert_eq!(
+            selection.types[1].scopes,
+            [ListScope::Namespace("a".into())]
+        );
         assert_eq!(selection.types[0].scopes, [ListScope::Cluster]);
         assert!(selection.admits(&api_type("", "nodes", false), ""));
         assert!(!selection.admits(&api_type("", "pods", true), "b"));
@@ -325,8 +382,14 @@ mod tests {
                 ..BackupSpec::default()
             })
             .unwrap();
-            assert_eq!(names(&selection).contains(&"nodes".to_owned()), cluster_types);
-            assert_eq!(selection.admits(&api_type("", "nodes", false), ""), cluster_types);
+            assert_eq!(
+                names(&selection).contains(&"nodes".to_owned()),
+                cluster_types
+            );
+            assert_eq!(
+                selection.admits(&api_type("", "nodes", false), ""),
+                cluster_types
+            );
             assert!(selection.admits(&api_type("", "namespaces", false), ""));
         }
     }
@@ -335,15 +398,24 @@ mod tests {
     fn names_that_mean_nothing_are_problems() {
         for (spec, problem) in [
             (
-                BackupSpec { included_resources: list(&["lions"]), ..BackupSpec::default() },
+                BackupSpec {
+                    included_resources: list(&["lions"]),
+                    ..BackupSpec::default()
+                },
                 "this cluster serves no type \"lions\"",
             ),
             (
-                BackupSpec { included_resources: list(&["x.broken.example.org"]), ..BackupSpec::default() },
+                BackupSpec {
+                    included_resources: list(&["x.broken.example.org"]),
+                    ..BackupSpec::default()
+                },
                 "the API group broken.example.org/v1 is broken",
             ),
             (
-                BackupSpec { included_namespaces: list(&["a", "c"]), ..BackupSpec::default() },
+                BackupSpec {
+                    included_namespaces: list(&["a", "c"]),
+                    ..BackupSpec::default()
+                },
                 "there is no namespace \"c\"",
             ),
         ] {
@@ -373,7 +445,10 @@ mod tests {
             ..BackupSpec::default()
         })
         .unwrap();
-        assert_eq!(names(&selection), ["deployments.extensions", "events.events.k8s.io"]);
+        assert_eq!(
+            names(&selection),
+            ["deployments.extensions", "events.events.k8s.io"]
+        );
         assert!(!selection.admits(&api_type("", "namespaces", false), ""));
     }
 }

@@ -45,7 +45,8 @@ pub(crate) async fn store(
     let (contents_sender, contents_pieces) = mpsc::channel(QUEUE);
     let (index_sender, index_pieces) = mpsc::channel(QUEUE);
     let (batch_sender, batches) = mpsc::channel(QUEUE);
-    let writer = tokio::task::spawn_blocking(move || write_archive(batches, contents_sender, index_sender));
+    let writer =
+        tokio::task::spawn_blocking(move || write_archive(batches, contents_sender, index_sender));
 
     let mut item_problems = Results::default();
     let (collected, contents, index) = tokio::join!(
@@ -84,17 +85,26 @@ pub(crate) async fn store(
 }
 
 fn merge(into: &mut Results, from: Results) {
-    for (into, from) in [(&mut into.warnings, from.warnings), (&mut into.errors, from.errors)] {
+    for (into, from) in [
+        (&mut into.warnings, from.warnings),
+        (&mut into.errors, from.errors),
+    ] {
         into.ark.extend(from.ark);
         into.cluster.extend(from.cluster);
         for (namespace, messages) in from.namespaces {
-            into.namespaces.entry(namespace).or_default().extend(messages);
+            into.namespaces
+                .entry(namespace)
+                .or_default()
+                .extend(messages);
         }
     }
 }
 
 /// Stores the pieces of one part; `None` if they ended before the part was whole.
-async fn upload(mut part: PartUpload, mut pieces: mpsc::Receiver<Piece>) -> Result<Option<Part>, StorageError> {
+async fn upload(
+    mut part: PartUpload,
+    mut pieces: mpsc::Receiver<Piece>,
+) -> Result<Option<Part>, StorageError> {
     while let Some(piece) = pieces.recv().await {
         match piece {
             Piece::Bytes(bytes) => part.write(bytes).await?,
@@ -116,9 +126,12 @@ fn write_archive(
     contents: mpsc::Sender<Piece>,
     index: mpsc::Sender<Piece>,
 ) -> Result<Written, String> {
-    let mut writer =
-        ArchiveWriter::new(PieceWriter(contents.clone()), PieceWriter(index.clone()), WriteOptions::default())
-            .map_err(|error| describe(&error))?;
+    let mut writer = ArchiveWriter::new(
+        PieceWriter(contents.clone()),
+        PieceWriter(index.clone()),
+        WriteOptions::default(),
+    )
+    .map_err(|error| describe(&error))?;
     let mut namespaces = NamespaceNames::default();
     let mut type_fields = TypeFields::default();
     let mut refused = Vec::new();
@@ -135,7 +148,12 @@ fn write_archive(
             match appended {
                 Ok(()) => {}
                 Err(error) if error.is_recoverable() => {
-                    let problem = format!("{} {}: {}", batch.type_key.group_resource(), item.header.name, describe(&error));
+                    let problem = format!(
+                        "{} {}: {}",
+                        batch.type_key.group_resource(),
+                        item.header.name,
+                        describe(&error)
+                    );
                     refused.push((item.header.namespace.clone(), problem));
                 }
                 Err(error) => return Err(describe(&error)),

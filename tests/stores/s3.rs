@@ -7,9 +7,10 @@ use std::time::Duration;
 use crate::support::minio::Minio;
 use crate::support::proxy::{Behaviour, Proxy};
 use crate::support::{PATIENCE, unique_name, wait_until};
-use ark::api::StorageProviderConfig;
+use ark::api::{Backup, BackupSpec, BackupStatus, Part, StorageProviderConfig};
 use ark::providers::store::{ErrorKind, ObjectStore, StoreError};
 use ark::providers::{Environment, registry};
+use ark::storage::{Deletion, Location, Owner, PartKind, RunMarker};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 
@@ -59,25 +60,21 @@ async fn refusal(config: &StorageProviderConfig, environment: &Environment) -> S
     assert!(!message.contains('\n'), "{message}");
     assert!(!message.contains("hunter2"), "{message}");
     assert!(!format!("{error:?} {store:?}").contains("hunter2"));
-    println!("{:?} after {:?}: {message}", error.kind, started.elapsed());
+    tracing::info!(%error, took = ?started.elapsed(), "refused");
     error
 }
 
-/// Returns the number of unfinished uploads' files that MinIO holds.
-fn unfinished(directory: &Path) -> usize {
-    let uploads = directory.join("data/.minio.sys/multipart");
-    fn files(directory: &Path) -> usize {
-        std::fs::read_dir(directory)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| match entry.path() {
-                path if path.is_dir() => files(&path),
-                _ => 1,
-            })
-            .sum()
-    }
-    files(&uploads)
+/// Returns the number of files in a directory and those below it.
+fn files(directory: &Path) -> usize {
+    std::fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| match entry.path() {
+            path if path.is_dir() => files(&path),
+            _ => 1,
+        })
+        .sum()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,7 +85,8 @@ async fn minio_keeps_every_promise() {
     let with_checksums = open(&minio, &[("checksumAlgorithm", "SHA256")]).await;
     crate::conformance::object_store_conformance(with_checksums).await;
     wait_until("no unfinished upload is left", PATIENCE, async || {
-        Ok((unfinished(minio.dir()) == 0).then_some(()))
+        let parts = minio.dir().join("data/.minio.sys/multipart");
+        Ok((files(&parts) == 0).then_some(()))
     })
     .await
     .unwrap();
@@ -194,6 +192,61 @@ async fn links_name_the_public_address() {
     assert!(url.as_str().starts_with(&proxy.http_url()), "{url}");
     let answer = crate::conformance::plain_get(url.as_str()).await;
     assert!(answer.ends_with("for you"), "{answer}");
+}
+
+/// A backup that can be committed.
+fn record(name: &str, parts: Vec<Part>) -> Backup {
+    let mut backup = Backup::new(name, BackupSpec::default());
+    backup.metadata.uid = Some("u".into());
+    backup.status = Some(BackupStatus {
+        version: Some(2),
+        parts,
+        ..BackupStatus::default()
+    });
+    backup
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_written_committed_once_and_deleted() {
+    let minio = Minio::start().await.unwrap();
+    let store = open(&minio, &[]).await;
+    let location = Location::new(Arc::clone(&store), Some("clusters/one"));
+    location.check().await.unwrap();
+
+    let mut runs = Vec::new();
+    for attempt in [1, 2] {
+        let marker = RunMarker {
+            attempt,
+            backup_uid: "u".into(),
+            ..RunMarker::default()
+        };
+        let run = location.begin_run("b", &marker).await.unwrap();
+        let mut contents = run.part(PartKind::Contents).await.unwrap();
+        for _ in 0..7 {
+            let piece = Bytes::from(vec![attempt.to_be_bytes()[3]; 1 << 20]);
+            contents.write(piece).await.unwrap();
+        }
+        let part = contents.finish().await.unwrap();
+        location.verify_part(&part).await.unwrap();
+        runs.push((run, record("b", vec![part])));
+    }
+    let commits = runs.iter().map(|(run, record)| run.commit(record));
+    let committed = futures::future::join_all(commits).await;
+    assert_eq!(committed.iter().filter(|result| result.is_ok()).count(), 1);
+    for ((run, _), committed) in runs.iter().zip(&committed) {
+        if let Err(error) = committed {
+            assert!(error.is_name_taken(), "{error}");
+            run.discard().await.unwrap();
+        }
+    }
+    assert_eq!(location.list_backups().await.unwrap(), ["b"]);
+    let stored = location.read_record("b").await.unwrap();
+    location.verify_part(&stored.parts()[0]).await.unwrap();
+
+    let deleted = location.delete_backup("b", &Owner::new("u")).await.unwrap();
+    assert_eq!(deleted, Deletion::Done { removed: 3 });
+    let left: Vec<String> = store.list("").try_collect().await.unwrap();
+    assert_eq!(left, ["clusters/one/metadata/revision"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -86,15 +86,15 @@ impl Minio {
             access_key,
             secret_key,
         };
+        // Its "ready" page says so before it has users and buckets, and requests fail then.
         wait_until(
             "MinIO is ready",
             Duration::from_mins(1),
             async || match minio.check() {
                 Err(dead) => Ok(Some(Err(dead))),
-                Ok(()) => {
-                    Ok((minio.request("GET", "/minio/health/ready").await? == 200)
-                        .then_some(Ok(())))
-                }
+                Ok(()) => Ok(
+                    (minio.request("GET", "/minio/health/cluster").await? == 200).then_some(Ok(())),
+                ),
             },
         )
         .await??;

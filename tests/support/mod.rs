@@ -2,7 +2,7 @@
 //! breaks connections, and the few helpers every such test needs.
 //!
 //! Include it with `mod support;` (from a benchmark: `#[path = "../tests/support/mod.rs"] mod support;`).
-//! docs/development.md tells how the programs behind it are built; `tests/control-plane` declares them.
+//! docs/development.md tells more; `tests/control-plane` declares the programs behind it.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -18,6 +18,7 @@
     reason = "test support: failing loudly is its way to report, its futures are awaited where they are made, it prints, reads the environment and the real clock"
 )]
 
+pub mod ark;
 pub mod control_plane;
 #[cfg(feature = "aws")]
 pub mod minio;

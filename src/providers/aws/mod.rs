@@ -223,6 +223,42 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn certificates_are_read_when_a_store_is_opened() {
+        let _already_installed = rustls::crypto::ring::default_provider().install_default();
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ca.pem");
+        let config = StorageProviderConfig {
+            name: "aws".into(),
+            bucket: "ark".into(),
+            config: [
+                ("s3Url".to_owned(), "https://minio:9000".to_owned()),
+                ("caCert".to_owned(), file.display().to_string()),
+            ]
+            .into(),
+            ..StorageProviderConfig::default()
+        };
+        let certificate = rcgen::generate_simple_self_signed(["minio".to_owned()]).unwrap();
+        for (text, problem) in [
+            (None, Some("No such file")),
+            (Some("garbage".to_owned()), Some("no certificate")),
+            (Some(certificate.cert.pem()), None),
+        ] {
+            if let Some(text) = &text {
+                std::fs::write(&file, text).unwrap();
+            }
+            let opened = open(&config, &Environment::default()).await;
+            match (opened, problem) {
+                (Ok(_), None) => {}
+                (Err(error), Some(problem)) => {
+                    assert_eq!(error.kind, ErrorKind::Invalid);
+                    assert!(error.to_string().contains(problem), "{error}");
+                }
+                (opened, _) => panic!("{text:?}: {opened:?}"),
+            }
+        }
+    }
+
     #[test]
     fn china_has_a_domain_of_its_own() {
         assert_eq!(

@@ -10,6 +10,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
@@ -132,13 +133,7 @@ pub fn ensure(tools: &[Tool]) -> Result<()> {
         fs::create_dir_all(home.join(folder))
             .with_context(|| format!("make {}/{folder}", home.display()))?;
     }
-    let lock = fs::File::create(home.join("lock"))
-        .context("make the lock of the control plane's build")?;
-    if lock.try_lock().is_err() {
-        say("the control plane is being built by another process, waiting for it");
-        lock.lock()
-            .context("wait for the lock of the control plane's build")?;
-    }
+    let _held_until_the_end = lock(&home.join("lock"))?;
     for folder in ["etcd", "kubernetes", "kwok", "minio"] {
         let members: Vec<Tool> = wanted
             .iter()
@@ -153,6 +148,22 @@ pub fn ensure(tools: &[Tool]) -> Result<()> {
         copy_stages()?;
     }
     Ok(())
+}
+
+/// Keeps other processes, and other tests of this one, from building at the same time.
+fn lock(file: &Path) -> Result<fs::File> {
+    let lock = fs::File::create(file).with_context(|| format!("make {}", file.display()))?;
+    // A look whether all is built takes no time: only a real build is worth a word.
+    for _ in 0..20 {
+        if lock.try_lock().is_ok() {
+            return Ok(lock);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    say("the control plane is being built by another process, waiting for it");
+    lock.lock()
+        .with_context(|| format!("wait for {}", file.display()))?;
+    Ok(lock)
 }
 
 fn build(folder: &str, members: &[Tool]) -> Result<()> {

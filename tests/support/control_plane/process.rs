@@ -128,6 +128,36 @@ impl Process {
         }
     }
 
+    /// Returns the id of the program itself, which is a child of its watchdog.
+    pub fn program_id(&self) -> Result<u32> {
+        if self.lifetime == Lifetime::Detached {
+            return Ok(self.child.id());
+        }
+        let watchdog = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{watchdog}/task/{watchdog}/children"))?;
+        children
+            .split_whitespace()
+            .filter_map(|id| id.parse().ok())
+            // The other child is the shell that reads the pipe.
+            .find(|id: &u32| {
+                fs::read_link(format!("/proc/{id}/exe")).is_ok_and(|exe| !exe.ends_with("dash"))
+                    && fs::read_to_string(format!("/proc/{id}/comm"))
+                        .is_ok_and(|comm| comm.trim() != "sh")
+            })
+            .with_context(|| format!("{} runs no more", self.name))
+    }
+
+    /// Asks the program to end (SIGTERM) and waits until it has.
+    pub fn terminate(&mut self) -> Result<std::process::ExitStatus> {
+        let id = self.program_id()?;
+        Command::new("kill")
+            .args(["-TERM", &id.to_string()])
+            .status()?;
+        self.child
+            .wait()
+            .with_context(|| format!("wait for {}", self.name))
+    }
+
     /// Lets the watchdog kill the program, without waiting for it.
     pub fn kill(&mut self) {
         drop(self.child.stdin.take());

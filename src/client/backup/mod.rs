@@ -1,0 +1,6 @@
+//! Commands for backups, one file each.
+
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod describe;
+pub(crate) mod get;

@@ -1,0 +1,78 @@
+//! The description of a Restore.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+
+use super::{Lines, count, pairs, tristate};
+use crate::api::Restore;
+use crate::client::table::{self, selector_text};
+
+/// Describes a restore.
+pub(crate) fn restore(restore: &Restore) -> anyhow::Result<String> {
+    let status = restore.status.clone().unwrap_or_default();
+    let spec = &restore.spec;
+    let mut lines = Lines::default();
+    lines.metadata(restore);
+    lines.gap();
+    lines.field("Backup", &spec.backup_name);
+    lines.gap();
+    lines.namespaces(0, &spec.included_namespaces, &spec.excluded_namespaces);
+    lines.gap();
+    lines.resources(0, &spec.included_resources, &spec.excluded_resources);
+    let cluster_scoped = tristate(spec.include_cluster_resources, "included", "excluded");
+    lines.nested(1, "Cluster-scoped", cluster_scoped);
+    lines.gap();
+    lines.list(
+        0,
+        "Namespace mappings",
+        &pairs(&spec.namespace_mapping, "="),
+    );
+    lines.gap();
+    lines.field(
+        "Label selector",
+        &selector_text(spec.label_selector.as_ref()),
+    );
+    if spec.allow_empty == Some(true) {
+        lines.field("Empty selection", "accepted");
+    }
+    lines.gap();
+    lines.field("Restore PVs", tristate(spec.restore_pvs, "true", "false"));
+    lines.gap();
+    let labelled = spec.label_restored.unwrap_or(true);
+    lines.field(
+        "Label restored objects",
+        if labelled { "true" } else { "false" },
+    );
+    lines.gap();
+    lines.field("Phase", status.phase.as_str());
+    if let Some(reason) = &status.failure_reason {
+        lines.field("Failure reason", reason);
+    }
+    lines.gap();
+    let time =
+        |time: Option<&Time>| time.map_or("<n/a>".to_owned(), |time| table::timestamp(time.0));
+    lines.field("Started", &time(status.start_timestamp.as_ref()));
+    lines.field("Completed", &time(status.completion_timestamp.as_ref()));
+    if let Some(run) = status.run.as_ref().filter(|_| !status.phase.is_terminal()) {
+        lines.field(
+            "Run by",
+            &format!("{} (attempt {})", run.holder, run.attempt),
+        );
+    }
+    lines.progress(status.progress.as_ref());
+    lines.gap();
+    lines.list(0, "Validation errors", &status.validation_errors);
+    lines.gap();
+    lines.field("Warnings", &count(status.warnings));
+    lines.field("Errors", &count(status.errors));
+    if status.warnings + status.errors > 0 {
+        let name = restore.name_any();
+        let key = format!("restores/{name}/restore-{name}-results.gz in the backup's bucket");
+        lines.field("Listed in", &key);
+    }
+    lines.finish()
+}
+
+#[cfg(test)]
+#[path = "restore_tests.rs"]
+mod tests;
