@@ -16,10 +16,6 @@ const SHORTEST_PERIOD: Duration = Duration::from_mins(1);
 
 /// The flags of `ark server`.
 #[derive(Args, Clone, Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag of its own on the command line"
-)]
 pub struct ServerArgs {
     /// Least severe log lines to write: trace, debug, info, warning, error, fatal or panic
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = parse_level)]
@@ -74,7 +70,13 @@ pub struct ServerArgs {
     pub shutdown_grace: Duration,
 
     /// Name of this server in logs, leases and the status of runs; a unique suffix is added
-    #[arg(long, value_name = "NAME", env = "HOSTNAME", default_value = "ark-server", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "HOSTNAME",
+        default_value = "ark-server",
+        hide_env_values = true
+    )]
     pub identity: String,
 }
 

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use kube::Api;
 use kube::api::DynamicObject;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::args;
 use super::engines::{self, Location};
 use super::leader::Term;
+use super::metrics::Metrics;
 use super::objects::{Entry, Objects};
 use super::status;
 use crate::api::{Config, ConfigFields, ConfigPhase, ConfigStatus, duration};
@@ -20,7 +21,7 @@ use crate::providers::Environment;
 /// The Config that counts.
 pub(crate) const CONFIG_NAME: &str = "default";
 /// How long a location may take to answer the check.
-const CHECK_LIMIT: Duration = Duration::from_secs(60);
+const CHECK_LIMIT: Duration = Duration::from_mins(1);
 /// How often a location that can be used is checked again.
 const CHECK_PERIOD: Duration = Duration::from_mins(5);
 /// The first pause before a location that cannot be used is checked again; doubled each time.
@@ -71,6 +72,9 @@ pub(crate) struct Follower {
     pub(crate) overrides: Overrides,
     pub(crate) terms: watch::Receiver<Option<Term>>,
     pub(crate) state: watch::Sender<ConfigState>,
+    /// Asks for a check now.
+    pub(crate) recheck: Arc<Notify>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// When to look at the location again, and how it was before.
@@ -99,6 +103,7 @@ impl Follower {
                 changed = changes.changed() => changed?,
                 // A new leader writes the status that the one before could not.
                 changed = self.terms.changed() => changed?,
+                () = self.recheck.notified() => schedule.next = Instant::now(),
                 () = sleep_until(schedule.next), if schedule.looked_at.is_some() => {}
             }
         }
@@ -106,10 +111,12 @@ impl Follower {
 
     async fn look(&self, schedule: &mut Schedule) {
         let Some(entry) = self.configs.get(CONFIG_NAME) else {
-            if schedule.looked_at.take().is_some() || matches!(*self.state.borrow(), ConfigState::Pending) {
+            if schedule.looked_at.take().is_some()
+                || matches!(*self.state.borrow(), ConfigState::Pending)
+            {
                 tracing::warn!("there is no Config named {CONFIG_NAME}; waiting for one");
             }
-            self.state.send_replace(ConfigState::Missing);
+            self.set(ConfigState::Missing);
             return;
         };
         let fields = fields(&entry);
@@ -120,7 +127,7 @@ impl Follower {
         }
         if changed {
             // Nothing new is begun with settings that do not count any more.
-            self.state.send_replace(ConfigState::Pending);
+            self.set(ConfigState::Pending);
             schedule.pause = FIRST_PAUSE;
         }
         let state = match &fields {
@@ -140,7 +147,9 @@ impl Follower {
         }
         let opened = engines::open(&fields.backup_storage_provider, &self.environment);
         match timeout(CHECK_LIMIT, opened).await {
-            Ok(Ok(location)) => ConfigState::Usable(Arc::new(settings(fields, &self.overrides, location))),
+            Ok(Ok(location)) => {
+                ConfigState::Usable(Arc::new(settings(fields, &self.overrides, location)))
+            }
             Ok(Err(problem)) => ConfigState::Unusable(Arc::new(vec![problem])),
             Err(_) => ConfigState::Unusable(Arc::new(vec![format!(
                 "the store did not answer within {}; check the address, and whether the network lets this server reach it",
@@ -154,7 +163,11 @@ impl Follower {
             ConfigState::Usable(settings) => {
                 let before = matches!(*self.state.borrow(), ConfigState::Usable(_));
                 if !before {
-                    tracing::info!(?settings, "the Config can be used");
+                    tracing::info!(
+                        restore_only = settings.restore_only,
+                        sync_period = duration::format(settings.sync_period),
+                        "the Config can be used"
+                    );
                 }
                 schedule.pause = FIRST_PAUSE;
                 CHECK_PERIOD
@@ -171,6 +184,12 @@ impl Follower {
             ConfigState::Pending | ConfigState::Missing => FIRST_PAUSE,
         };
         schedule.next = Instant::now() + wait;
+        self.set(state);
+    }
+
+    fn set(&self, state: ConfigState) {
+        self.metrics
+            .set_location_available(matches!(state, ConfigState::Usable(_)));
         self.state.send_replace(state);
     }
 
@@ -190,26 +209,34 @@ impl Follower {
             },
             ConfigState::Pending | ConfigState::Missing => return,
         };
-        let told = entry.object.as_ref().ok().and_then(|config| config.status.as_ref());
-        if told.is_some_and(|told| told.phase == status.phase && told.validation_errors == status.validation_errors) {
+        let told = entry
+            .object
+            .as_ref()
+            .ok()
+            .and_then(|config| config.status.as_ref());
+        if told.is_some_and(|told| {
+            told.phase == status.phase && told.validation_errors == status.validation_errors
+        }) {
             return;
         }
         let fields = serde_json::json!({
             "phase": status.phase, "validationErrors": status.validation_errors,
         });
         if let Err(error) = status::patch_fields(&self.api, CONFIG_NAME, &entry.uid, fields).await {
-            tracing::warn!(error = engines::chain(&error), "cannot write the status of the Config");
+            tracing::warn!(
+                error = engines::chain(&error),
+                "cannot write the status of the Config"
+            );
         }
     }
 }
 
 /// Returns what a Config says, without its status.
 fn fields(entry: &Entry<Config>) -> Result<ConfigFields, String> {
-    let config = entry.object.as_ref().map_err(Clone::clone)?;
-    // The generated type repeats the fields beside metadata and status; the plain one can be compared.
-    serde_json::to_value(&**config)
-        .and_then(serde_json::from_value)
-        .map_err(|error| error.to_string())
+    match &entry.object {
+        Ok(config) => Ok(config.spec.clone()),
+        Err(problem) => Err(problem.clone()),
+    }
 }
 
 /// Returns what is wrong with a Config before its store is asked.
@@ -228,7 +255,10 @@ fn problems(fields: &ConfigFields) -> Vec<String> {
 }
 
 fn settings(fields: &ConfigFields, overrides: &Overrides, location: Location) -> Settings {
-    let configured = fields.backup_sync_period.as_deref().and_then(|text| duration::parse(text).ok());
+    let configured = fields
+        .backup_sync_period
+        .as_deref()
+        .and_then(|text| duration::parse(text).ok());
     let sync_period = args::sync_period(overrides.backup_sync_period, configured);
     Settings {
         location,
@@ -263,7 +293,10 @@ mod tests {
     fn a_status_does_not_change_what_a_config_says() {
         let config = |status: Option<ConfigStatus>| {
             let mut config = Config {
-                restore_only_mode: true,
+                spec: ConfigFields {
+                    restore_only_mode: true,
+                    ..ConfigFields::default()
+                },
                 status,
                 ..Config::default()
             };

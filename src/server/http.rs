@@ -34,9 +34,9 @@ pub(crate) async fn listen(address: &str) -> anyhow::Result<TcpListener> {
     } else {
         address.to_owned()
     };
-    TcpListener::bind(&full)
-        .await
-        .map_err(|error| anyhow::anyhow!("cannot serve metrics at {address}: {error}; set --metrics-address"))
+    TcpListener::bind(&full).await.map_err(|error| {
+        anyhow::anyhow!("cannot serve metrics at {address}: {error}; set --metrics-address")
+    })
 }
 
 /// Serves for ever.
@@ -67,8 +67,10 @@ async fn metrics(State(shared): State<Shared>) -> Response {
 async fn ready(State(shared): State<Shared>) -> Response {
     match (shared.readiness)() {
         None => "ok\n".into_response(),
-        Some(waits_for) => {
-            (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for {waits_for}\n")).into_response()
-        }
+        Some(waits_for) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("waiting for {waits_for}\n"),
+        )
+            .into_response(),
     }
 }

@@ -289,7 +289,10 @@ impl Elector {
         let now = MicroTime(clock::now());
         let mut spec = before.cloned().unwrap_or_default();
         if !renewal {
-            spec.lease_transitions = Some(spec.lease_transitions.map_or(0, |count| count.saturating_add(1)));
+            spec.lease_transitions = Some(
+                spec.lease_transitions
+                    .map_or(0, |count| count.saturating_add(1)),
+            );
             spec.acquire_time = Some(now.clone());
         }
         spec.holder_identity = Some(self.identity.clone());
@@ -316,7 +319,9 @@ impl Elector {
         };
         match timeout(self.timings.retry, released).await {
             Ok(Ok(())) => tracing::info!("the lease is given back"),
-            Ok(Err(error)) => tracing::warn!(%error, "cannot give the lease back; it runs out by itself"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "cannot give the lease back; it runs out by itself");
+            }
             Err(_) => tracing::warn!("cannot give the lease back in time; it runs out by itself"),
         }
     }

@@ -31,9 +31,7 @@ const CAPS: [(&str, LevelFilter); 11] = [
 /// A process that has set up logging before keeps what it has, and the logs of its runs stay empty.
 pub(crate) fn init(level: LevelFilter, format: LogFormat) -> RunLogs {
     let run_logs = RunLogs::default();
-    let lines = fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_target(false);
+    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
     let lines = match format {
         LogFormat::Text => lines.with_ansi(false).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),

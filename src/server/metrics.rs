@@ -32,6 +32,7 @@ type Counters = Family<BySchedule, Counter>;
 pub(crate) struct Metrics {
     registry: Registry,
     leader: Gauge,
+    location_available: Gauge,
     backups_running: Gauge,
     restores_running: Gauge,
     backup: BackupCounters,
@@ -76,6 +77,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("ark");
         let metrics = Self {
             leader: Gauge::default(),
+            location_available: Gauge::default(),
             backups_running: Gauge::default(),
             restores_running: Gauge::default(),
             backup: BackupCounters::default(),
@@ -88,6 +90,11 @@ impl Metrics {
             "leader",
             "Whether this server leads (1) or waits (0)",
             metrics.leader.clone(),
+        );
+        registry.register(
+            "location_available",
+            "Whether the location of the Config can be used (1) or not (0)",
+            metrics.location_available.clone(),
         );
         registry.register(
             "backups_running",
@@ -103,15 +110,39 @@ impl Metrics {
         // The encoder adds `_total` to the name of a counter.
         for (name, help, counters) in [
             ("backup_attempt", "Backups begun", &backup.attempt),
-            ("backup_success", "Backups completed without an error", &backup.success),
-            ("backup_partial_failure", "Backups stored with errors on single items", &backup.partial),
+            (
+                "backup_success",
+                "Backups completed without an error",
+                &backup.success,
+            ),
+            (
+                "backup_partial_failure",
+                "Backups stored with errors on single items",
+                &backup.partial,
+            ),
             ("backup_failure", "Backups that failed", &backup.failure),
-            ("backup_validation_failure", "Backups refused", &backup.validation),
+            (
+                "backup_validation_failure",
+                "Backups refused",
+                &backup.validation,
+            ),
             ("restore_attempt", "Restores begun", &restore.attempt),
-            ("restore_success", "Restores completed without an error", &restore.success),
-            ("restore_partial_failure", "Restores with errors on single items", &restore.partial),
+            (
+                "restore_success",
+                "Restores completed without an error",
+                &restore.success,
+            ),
+            (
+                "restore_partial_failure",
+                "Restores with errors on single items",
+                &restore.partial,
+            ),
             ("restore_failed", "Restores that failed", &restore.failure),
-            ("restore_validation_failed", "Restores refused", &restore.validation),
+            (
+                "restore_validation_failed",
+                "Restores refused",
+                &restore.validation,
+            ),
         ] {
             // A counter that is there from the start shows its first step.
             drop(counters.get_or_create(&BySchedule::default()));
@@ -128,7 +159,10 @@ impl Metrics {
             metrics.backup_size.clone(),
         );
         registry.register_collector(Box::new(Requests(cluster.clone())));
-        Self { registry, ..metrics }
+        Self {
+            registry,
+            ..metrics
+        }
     }
 
     /// Returns all metrics as text.
@@ -140,6 +174,10 @@ impl Metrics {
 
     pub(crate) fn set_leader(&self, leads: bool) {
         self.leader.set(i64::from(leads));
+    }
+
+    pub(crate) fn set_location_available(&self, available: bool) {
+        self.location_available.set(i64::from(available));
     }
 
     /// Counts a backup as begun, and as running until the guard is dropped.
@@ -216,8 +254,16 @@ impl Collector for Requests {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let stats = self.0.stats();
         for (name, help, count) in [
-            ("ark_api_requests", "Requests that runs sent to the API server", &stats.requests),
-            ("ark_api_request_retries", "Requests sent again after a failure", &stats.retries),
+            (
+                "ark_api_requests",
+                "Requests that runs sent to the API server",
+                &stats.requests,
+            ),
+            (
+                "ark_api_request_retries",
+                "Requests sent again after a failure",
+                &stats.retries,
+            ),
         ] {
             let counter = ConstCounter::new(count.load(Ordering::Relaxed));
             let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use kube::Api;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -34,14 +34,13 @@ use self::config::{ConfigState, Follower, Overrides};
 use self::controllers::{Apis, Context, Watched};
 use self::leader::{Elector, Term, Timings};
 use self::metrics::Metrics;
-use self::run_log::RunLogs;
 use self::supervise::Supervisor;
 use crate::cluster::Cluster;
 use crate::cluster::connect::{self, ConnectOptions};
 use crate::providers::Environment;
 
 /// How long cancelled work may take to end: it only has to stop and to remove what it was storing.
-const CANCEL_LIMIT: Duration = Duration::from_secs(60);
+const CANCEL_LIMIT: Duration = Duration::from_mins(1);
 /// The same when the process has been asked to end and will be killed soon.
 const LAST_LIMIT: Duration = Duration::from_secs(3);
 
@@ -69,7 +68,12 @@ pub async fn run(
     serve(&args, &metrics, &watched, &mut tasks).await?;
 
     let identity = format!("{}_{}", args.identity, uuid::Uuid::new_v4());
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), identity, namespace, "the server starts");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        identity,
+        namespace,
+        "the server starts"
+    );
     let cluster_id = tokio::select! {
         checked = startup::check(&cluster, &namespace) => checked?,
         () = stopping.cancelled() => return Ok(()),
@@ -88,6 +92,7 @@ pub async fn run(
         tasks.spawn("leads alone", hold_alone(terms, release.clone()));
     }
     let (state, config) = watch::channel(ConfigState::Pending);
+    let recheck = Arc::new(Notify::new());
     let follower = Follower {
         configs: watched.configs.clone(),
         api: apis.configs.clone(),
@@ -95,6 +100,8 @@ pub async fn run(
         overrides: overrides(&args),
         terms: term_seen.clone(),
         state,
+        recheck: Arc::clone(&recheck),
+        metrics: Arc::clone(&metrics),
     };
     tasks.spawn("follows the Config", follower.run());
 
@@ -108,6 +115,7 @@ pub async fn run(
             config,
             metrics,
             run_logs,
+            recheck,
         }),
         args,
         stopping,
@@ -171,7 +179,10 @@ impl Server {
             error = controllers.first_end() => return Err(error),
         }
         let grace = self.args.shutdown_grace;
-        tracing::info!(grace = crate::api::duration::format(grace), "asked to stop; work in progress may end");
+        tracing::info!(
+            grace = crate::api::duration::format(grace),
+            "asked to stop; work in progress may end"
+        );
         tokio::select! {
             ended = controllers.all_ended() => return ended,
             () = tokio::time::sleep(grace) => {}
@@ -180,26 +191,31 @@ impl Server {
         }
         tracing::warn!("work in progress is left to the next server");
         term.lost().cancel();
-        match timeout(LAST_LIMIT, controllers.all_ended()).await {
-            Ok(ended) => ended,
-            Err(_) => {
-                tracing::warn!("work in progress does not end in time");
-                Ok(())
-            }
+        if let Ok(ended) = timeout(LAST_LIMIT, controllers.all_ended()).await {
+            return ended;
         }
+        tracing::warn!("work in progress does not end in time");
+        Ok(())
     }
 }
 
 async fn next_term(terms: &mut watch::Receiver<Option<Term>>) -> anyhow::Result<Term> {
     let led = terms
-        .wait_for(|term| term.as_ref().is_some_and(|term| !term.lost().is_cancelled()))
+        .wait_for(|term| {
+            term.as_ref()
+                .is_some_and(|term| !term.lost().is_cancelled())
+        })
         .await
         .map_err(|_| anyhow::anyhow!("nobody stands for election any more"))?;
-    led.clone().ok_or_else(|| anyhow::anyhow!("a term without a leader"))
+    led.clone()
+        .ok_or_else(|| anyhow::anyhow!("a term without a leader"))
 }
 
 /// Keeps the term of a server that is alone published until it ends.
-async fn hold_alone(terms: watch::Sender<Option<Term>>, release: CancellationToken) -> anyhow::Result<()> {
+async fn hold_alone(
+    terms: watch::Sender<Option<Term>>,
+    release: CancellationToken,
+) -> anyhow::Result<()> {
     release.cancelled().await;
     terms.send_replace(None);
     Ok(())
@@ -229,7 +245,10 @@ async fn serve(
         let unsynced = watched.unsynced();
         (!unsynced.is_empty()).then(|| format!("the first listing of {}", unsynced.join(", ")))
     });
-    tasks.spawn("serves metrics", http::serve(listener, Arc::clone(metrics), readiness));
+    tasks.spawn(
+        "serves metrics",
+        http::serve(listener, Arc::clone(metrics), readiness),
+    );
     Ok(())
 }
 

@@ -71,7 +71,11 @@ impl<K> Clone for Entry<K> {
 pub(crate) fn parse<K: DeserializeOwned>(object: &DynamicObject) -> Result<K, String> {
     serde_json::to_value(object)
         .and_then(serde_json::from_value)
-        .map_err(|error| format!("this object cannot be read: {error}; correct it, or delete it and create it again"))
+        .map_err(|error| {
+            format!(
+                "this object cannot be read: {error}; correct it, or delete it and create it again"
+            )
+        })
 }
 
 impl<K> Default for Objects<K> {
@@ -99,7 +103,9 @@ impl<K: DeserializeOwned + Debug + Send + Sync + 'static> Objects<K> {
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => self.take(event, kind),
-                Err(error) => tracing::warn!(kind, %error, "a watch broke off; it is taken up again"),
+                Err(error) => {
+                    tracing::warn!(kind, %error, "a watch broke off; it is taken up again");
+                }
             }
         }
         anyhow::bail!("the watch of {kind}s has no more events")
@@ -140,7 +146,7 @@ impl<K: DeserializeOwned + Debug + Send + Sync + 'static> Objects<K> {
     }
 }
 
-impl<K> Objects<K> {
+impl<K: Send + Sync> Objects<K> {
     /// Returns whether everything that is there has been told once.
     pub(crate) fn synced(&self) -> bool {
         self.read().synced
@@ -185,7 +191,10 @@ impl<K> Objects<K> {
     }
 }
 
-fn read<K: DeserializeOwned>(object: &DynamicObject, kind: &'static str) -> Option<(String, Entry<K>)> {
+fn read<K: DeserializeOwned>(
+    object: &DynamicObject,
+    kind: &'static str,
+) -> Option<(String, Entry<K>)> {
     let metadata = &object.metadata;
     let name = metadata.name.clone()?;
     let parsed = parse(object).map(Arc::new);
@@ -208,7 +217,7 @@ mod tests {
     use super::*;
     use crate::api::Backup;
 
-    fn object(name: &str, uid: &str, spec: Value) -> DynamicObject {
+    fn object(name: &str, uid: &str, spec: &Value) -> DynamicObject {
         serde_json::from_value(json!({
             "apiVersion": "ark.heptio.com/v1", "kind": "Backup",
             "metadata": {"name": name, "uid": uid, "resourceVersion": "7"},
@@ -221,8 +230,11 @@ mod tests {
     fn one_unreadable_object_hides_no_other() {
         let objects = Objects::<Backup>::default();
         objects.take(Event::Init, "Backup");
-        for (name, spec) in [("bad", json!({"includedNamespaces": 5})), ("good", json!({}))] {
-            objects.take(Event::InitApply(object(name, name, spec)), "Backup");
+        for (name, spec) in [
+            ("bad", json!({"includedNamespaces": 5})),
+            ("good", json!({})),
+        ] {
+            objects.take(Event::InitApply(object(name, name, &spec)), "Backup");
         }
         assert!(!objects.synced());
         objects.take(Event::InitDone, "Backup");
@@ -235,13 +247,16 @@ mod tests {
     #[test]
     fn a_new_listing_forgets_what_is_no_longer_there() {
         let objects = Objects::<Backup>::default();
-        objects.take(Event::Apply(object("old", "1", json!({}))), "Backup");
+        objects.take(Event::Apply(object("old", "1", &json!({}))), "Backup");
         objects.take(Event::Init, "Backup");
-        objects.take(Event::InitApply(object("new", "2", json!({}))), "Backup");
-        assert!(objects.get("old").is_some(), "the old list counts until the new one is whole");
+        objects.take(Event::InitApply(object("new", "2", &json!({}))), "Backup");
+        assert!(
+            objects.get("old").is_some(),
+            "the old list counts until the new one is whole"
+        );
         objects.take(Event::InitDone, "Backup");
         assert!(objects.get("old").is_none() && objects.get("new").is_some());
-        objects.take(Event::Delete(object("new", "2", json!({}))), "Backup");
+        objects.take(Event::Delete(object("new", "2", &json!({}))), "Backup");
         assert!(objects.select(|_| true).is_empty());
     }
 
@@ -249,12 +264,12 @@ mod tests {
     async fn an_object_is_gone_when_another_has_its_name() {
         let objects = Objects::<Backup>::default();
         objects.take(Event::Init, "Backup");
-        objects.take(Event::InitApply(object("b", "1", json!({}))), "Backup");
+        objects.take(Event::InitApply(object("b", "1", &json!({}))), "Backup");
         objects.take(Event::InitDone, "Backup");
         let waiting = objects.gone("b", "1");
         tokio::pin!(waiting);
         assert!(futures::poll!(&mut waiting).is_pending());
-        objects.take(Event::Apply(object("b", "2", json!({}))), "Backup");
+        objects.take(Event::Apply(object("b", "2", &json!({}))), "Backup");
         waiting.await;
     }
 }

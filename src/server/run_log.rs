@@ -74,7 +74,7 @@ impl Buffer {
 
     fn write(&mut self, line: &str) {
         // Writing into memory cannot fail.
-        let _ = self.encoder.write_all(line.as_bytes());
+        self.encoder.write_all(line.as_bytes()).ok();
     }
 
     fn finish(&mut self) -> Bytes {

@@ -33,7 +33,10 @@ pub(crate) async fn check(cluster: &Cluster, namespace: &str) -> anyhow::Result<
         state => state?,
     };
     if state.is_none() {
-        anyhow::bail!("namespace {namespace} does not exist; {}", how_to_install(namespace));
+        anyhow::bail!(
+            "namespace {namespace} does not exist; {}",
+            how_to_install(namespace)
+        );
     }
     let discovery = patiently(|| cluster.discover()).await?;
     let missing = missing_types(&discovery);
@@ -97,7 +100,10 @@ mod tests {
                 ..ApiType::default()
             })
             .collect();
-        assert_eq!(missing_types(&Discovery::from_types(served, Vec::new())), ["restores"]);
+        assert_eq!(
+            missing_types(&Discovery::from_types(served, Vec::new())),
+            ["restores"]
+        );
         assert_eq!(missing_types(&Discovery::default()).len(), 6);
     }
 }

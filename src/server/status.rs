@@ -74,12 +74,12 @@ pub(crate) async fn get<K: DeserializeOwned>(
     })))
 }
 
-impl<K> Read<K> {
+impl<K: Sync> Read<K> {
     /// Writes the status if the object is still the version that was read.
     pub(crate) async fn replace_status(
         &self,
         api: &Api<DynamicObject>,
-        status: &impl Serialize,
+        status: &(impl Serialize + Sync),
     ) -> Result<(), StatusError> {
         let after = serde_json::to_value(status).unwrap_or_default();
         let patch = json!({
@@ -158,7 +158,12 @@ pub(crate) async fn patch_fields(
     uid: &str,
     fields: Value,
 ) -> Result<(), StatusError> {
-    patch_status(api, name, &json!({"metadata": {"uid": uid}, "status": fields})).await
+    patch_status(
+        api,
+        name,
+        &json!({"metadata": {"uid": uid}, "status": fields}),
+    )
+    .await
 }
 
 async fn patch_status(
@@ -212,7 +217,11 @@ mod tests {
     #[test]
     fn patches_hold_what_changed() {
         for (before, after, patch) in [
-            (json!(null), json!({"phase": "New"}), json!({"phase": "New"})),
+            (
+                json!(null),
+                json!({"phase": "New"}),
+                json!({"phase": "New"}),
+            ),
             (json!({"phase": "New"}), json!({"phase": "New"}), json!({})),
             (
                 json!({"phase": "InProgress", "progress": {"itemsDone": 1, "totalItems": 9}}),
@@ -224,7 +233,11 @@ mod tests {
                 json!({"phase": "Completed", "parts": [1, 2]}),
                 json!({"phase": "Completed", "parts": [1, 2], "failureReason": null}),
             ),
-            (json!("broken"), json!({"phase": "New"}), json!({"phase": "New"})),
+            (
+                json!("broken"),
+                json!({"phase": "New"}),
+                json!({"phase": "New"}),
+            ),
         ] {
             assert_eq!(merge_diff(&before, &after), patch, "{before} {after}");
         }

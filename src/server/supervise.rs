@@ -47,7 +47,10 @@ impl Supervisor {
         result
     }
 
-    fn why(&mut self, ended: Result<(Id, anyhow::Result<()>), JoinError>) -> (&'static str, String) {
+    fn why(
+        &mut self,
+        ended: Result<(Id, anyhow::Result<()>), JoinError>,
+    ) -> (&'static str, String) {
         let (id, why) = match ended {
             Ok((id, Ok(()))) => (id, "ended by itself".to_owned()),
             Ok((id, Err(error))) => (id, format!("failed: {error:#}")),

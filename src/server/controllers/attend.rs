@@ -17,8 +17,8 @@ use crate::server::{engines, status};
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Waits for a run's end. If its resource is deleted meanwhile, cancels it; the run still has to end by itself.
-pub(crate) async fn attend<T, K>(
-    run: impl Future<Output = T>,
+pub(crate) async fn attend<T: Send, K: Send + Sync>(
+    run: impl Future<Output = T> + Send,
     api: &Api<DynamicObject>,
     objects: &Objects<K>,
     task: &Task,

@@ -86,7 +86,9 @@ pub(crate) async fn dispatch<C: Controller>(
             }
         }
         // Without a free slot nobody can be due; the end of a worker comes first.
-        let due = (open && workers.len() < slots).then(|| book.next_due()).flatten();
+        let due = (open && workers.len() < slots)
+            .then(|| book.next_due())
+            .flatten();
         tokio::select! {
             changed = changes.changed() => changed?,
             changed = config.changed() => {
@@ -114,7 +116,10 @@ pub(crate) async fn dispatch<C: Controller>(
 
 fn candidates<C: Controller>(controller: &C, objects: &Objects<C::Object>) -> Vec<Candidate> {
     let wanted = |entry: &Entry<C::Object>| {
-        entry.object.as_ref().map_or(true, |object| controller.wants(object))
+        entry
+            .object
+            .as_ref()
+            .map_or(true, |object| controller.wants(object))
     };
     objects
         .select(wanted)
@@ -151,7 +156,12 @@ struct Book {
 
 impl Book {
     /// Chooses whom to work on now, and notes that.
-    fn pick(&mut self, mut candidates: Vec<Candidate>, free: usize, now: Instant) -> Vec<Candidate> {
+    fn pick(
+        &mut self,
+        mut candidates: Vec<Candidate>,
+        free: usize,
+        now: Instant,
+    ) -> Vec<Candidate> {
         // Whoever is no candidate any more needs no memory.
         let known: std::collections::HashSet<&str> =
             candidates.iter().map(|one| one.task.uid.as_str()).collect();
@@ -166,7 +176,8 @@ impl Book {
         candidates.sort_by(|a, b| (a.created, &a.task.name).cmp(&(b.created, &b.task.name)));
         candidates.truncate(free);
         for one in &candidates {
-            self.running.insert(one.task.name.clone(), one.task.uid.clone());
+            self.running
+                .insert(one.task.name.clone(), one.task.uid.clone());
         }
         candidates
     }
@@ -228,7 +239,13 @@ mod tests {
     async fn the_oldest_come_first_and_slots_are_kept() {
         let mut book = Book::default();
         let now = Instant::now();
-        let all = || vec![candidate("a", "1", 30), candidate("b", "1", 10), candidate("c", "1", 20)];
+        let all = || {
+            vec![
+                candidate("a", "1", 30),
+                candidate("b", "1", 10),
+                candidate("c", "1", 20),
+            ]
+        };
         let first = book.pick(all(), 2, now);
         assert_eq!(names(&first), ["b", "c"]);
         assert!(book.pick(all(), 0, now).is_empty());
@@ -247,7 +264,10 @@ mod tests {
         book.forget_done();
         let picked = book.pick(vec![candidate("a", "1", 1)], 1, now).remove(0);
         book.ended(picked, Outcome::Done, now);
-        assert_eq!(names(&book.pick(vec![candidate("a", "2", 1)], 1, now)), ["a"]);
+        assert_eq!(
+            names(&book.pick(vec![candidate("a", "2", 1)], 1, now)),
+            ["a"]
+        );
     }
 
     #[tokio::test]

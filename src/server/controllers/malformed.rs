@@ -42,7 +42,9 @@ pub(crate) async fn refuse(
 
 /// Returns whether a status says that there is something to do still.
 fn is_open(status: Option<&Value>) -> bool {
-    let phase = status.and_then(|status| status.get("phase")).and_then(Value::as_str);
+    let phase = status
+        .and_then(|status| status.get("phase"))
+        .and_then(Value::as_str);
     matches!(phase, None | Some("" | "New" | "InProgress"))
 }
 

@@ -13,7 +13,7 @@ use kube::Api;
 use kube::api::DynamicObject;
 use kube::core::ApiResource;
 use kube::{CustomResourceExt as _, Resource};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::config::ConfigState;
@@ -44,6 +44,8 @@ pub(crate) struct Context {
     pub(crate) config: watch::Receiver<ConfigState>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) run_logs: RunLogs,
+    /// Has the location checked again.
+    pub(crate) recheck: Arc<Notify>,
 }
 
 /// The custom resources of the server's namespace.
@@ -75,7 +77,10 @@ impl Apis {
     }
 }
 
-fn api<K: Resource<DynamicType = ()>>(client: &kube::Client, namespace: &str) -> Api<DynamicObject> {
+fn api<K: Resource<DynamicType = ()>>(
+    client: &kube::Client,
+    namespace: &str,
+) -> Api<DynamicObject> {
     Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<K>(&()))
 }
 
@@ -84,11 +89,20 @@ impl Watched {
     pub(crate) fn start(&self, apis: &Apis, tasks: &mut Supervisor) {
         let all = kube::runtime::watcher::Config::default;
         let name = format!("metadata.name={}", super::config::CONFIG_NAME);
-        let configs = self.configs.clone().watch(apis.configs.clone(), all().fields(&name), "Config");
+        let configs =
+            self.configs
+                .clone()
+                .watch(apis.configs.clone(), all().fields(&name), "Config");
         tasks.spawn("watches the Config", configs);
-        let backups = self.backups.clone().watch(apis.backups.clone(), all(), "Backup");
+        let backups = self
+            .backups
+            .clone()
+            .watch(apis.backups.clone(), all(), "Backup");
         tasks.spawn("watches Backups", backups);
-        let restores = self.restores.clone().watch(apis.restores.clone(), all(), "Restore");
+        let restores = self
+            .restores
+            .clone()
+            .watch(apis.restores.clone(), all(), "Restore");
         tasks.spawn("watches Restores", restores);
         let deletions = self.deletions.clone();
         let deletions = deletions.watch(apis.deletions.clone(), all(), "DeleteBackupRequest");

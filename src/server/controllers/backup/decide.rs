@@ -79,6 +79,8 @@ pub(crate) fn decide(backup: &Backup, location: &Location<'_>) -> Decision {
                 Decision::Run(attempt.saturating_add(1))
             }
         }
+        // What sync made is never a request for a backup.
+        Location::Usable(None) | Location::Unknown | Location::Unusable(_) if is_synced(backup) => Decision::Nothing,
         Location::Unknown | Location::Unusable(_) | Location::Usable(_) => decide_new(backup, location),
     }
 }
@@ -133,24 +135,18 @@ pub(crate) fn owns(backup: &Backup, record: &Backup) -> bool {
     let Some(stored) = record.metadata.uid.as_deref().filter(|uid| !uid.is_empty()) else {
         return false;
     };
-    owner_uids(backup).iter().any(|uid| uid == stored)
+    let uids = [backup.metadata.uid.as_ref(), origin(backup)];
+    uids.into_iter().flatten().any(|uid| uid == stored)
 }
 
-/// Returns the UIDs under which a Backup may own stored keys.
-pub(crate) fn owner_uids(backup: &Backup) -> Vec<String> {
-    let origin = backup
-        .metadata
-        .annotations
-        .as_ref()
-        .and_then(|annotations| annotations.get(labels::ORIGIN_UID));
-    backup
-        .metadata
-        .uid
-        .iter()
-        .chain(origin)
-        .filter(|uid| !uid.is_empty())
-        .cloned()
-        .collect()
+/// Returns whether sync made this Backup of a record, whose status it has yet to get.
+pub(crate) fn is_synced(backup: &Backup) -> bool {
+    origin(backup).is_some()
+}
+
+fn origin(backup: &Backup) -> Option<&String> {
+    let annotations = backup.metadata.annotations.as_ref()?;
+    annotations.get(labels::ORIGIN_UID)
 }
 
 /// Returns the status of a Backup whose run begins.
@@ -161,7 +157,11 @@ pub(crate) fn taken(
     cluster_id: &str,
     now: Timestamp,
 ) -> BackupStatus {
-    let ttl = backup.spec.ttl.as_deref().and_then(|ttl| duration::parse(ttl).ok());
+    let ttl = backup
+        .spec
+        .ttl
+        .as_deref()
+        .and_then(|ttl| duration::parse(ttl).ok());
     let expiration = ttl
         .filter(|ttl| !ttl.is_zero())
         .and_then(|ttl| now.checked_add(ttl).ok())

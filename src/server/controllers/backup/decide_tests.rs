@@ -65,7 +65,11 @@ fn decisions() {
         (BackupPhase::Other("Paused".into()), 1, &free, "nothing"),
     ] {
         let decision = decide(&backup("1", phase.clone(), attempt), location);
-        assert_eq!(word(&decision), expected, "{phase} {attempt} {location:?}: {decision:?}");
+        assert_eq!(
+            word(&decision),
+            expected,
+            "{phase} {attempt} {location:?}: {decision:?}"
+        );
     }
 }
 
@@ -98,8 +102,19 @@ fn records_belong_by_uid_or_origin() {
     synced.metadata.annotations =
         Some([(labels::ORIGIN_UID.to_owned(), "origin".to_owned())].into());
     assert!(owns(&synced, &record));
+    // Between its creation and its status a synced Backup looks new.
+    synced.status = None;
+    assert_eq!(
+        word(&decide(&synced, &Location::Usable(Some(&record)))),
+        "adopt"
+    );
+    assert_eq!(word(&decide(&synced, &Location::Usable(None))), "nothing");
+    assert_eq!(word(&decide(&synced, &Location::Unusable(&[]))), "nothing");
     let nameless = backup("", BackupPhase::Completed, 1);
-    assert!(!owns(&backup("", BackupPhase::New, 0), &nameless), "no UID is nobody's");
+    assert!(
+        !owns(&backup("", BackupPhase::New, 0), &nameless),
+        "no UID is nobody's"
+    );
 }
 
 #[test]
@@ -113,7 +128,10 @@ fn the_ttl_counts_from_the_start() {
         let mut one = backup("1", BackupPhase::New, 0);
         one.spec.ttl = ttl.map(str::to_owned);
         let status = taken(&one, "me", 1, "cluster", now);
-        assert_eq!(status.expiration.map(|time| time.0.to_string()).as_deref(), expiration);
+        assert_eq!(
+            status.expiration.map(|time| time.0.to_string()).as_deref(),
+            expiration
+        );
         assert_eq!(status.phase, BackupPhase::InProgress);
     }
 }
@@ -126,7 +144,10 @@ fn endings() {
     assert_eq!(status.phase, BackupPhase::Completed);
     assert_eq!((status.warnings, status.errors), (Some(3), Some(0)));
     assert_eq!(status.run.as_ref().map(|run| run.attempt), Some(2));
-    assert_eq!(finished(&taken, Vec::new(), 0, 1, 7, now).phase, BackupPhase::PartiallyFailed);
+    assert_eq!(
+        finished(&taken, Vec::new(), 0, 1, 7, now).phase,
+        BackupPhase::PartiallyFailed
+    );
     let status = failed(&taken, "why".into(), now);
     assert_eq!(status.phase, BackupPhase::Failed);
     assert!(status.start_timestamp.is_some());

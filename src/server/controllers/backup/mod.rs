@@ -58,17 +58,21 @@ impl Controller for Backups {
 
     fn wants(&self, backup: &Backup) -> bool {
         let phase = backup.status.as_ref().map(|status| &status.phase);
-        matches!(phase, None | Some(BackupPhase::New | BackupPhase::InProgress))
+        matches!(
+            phase,
+            None | Some(BackupPhase::New | BackupPhase::InProgress)
+        )
     }
 
     async fn work(self: Arc<Self>, task: Task, term: Term) -> Outcome {
         let api = &self.context.apis.backups;
         if let Some(problem) = &task.malformed {
             let phase = BackupPhase::FailedValidation;
-            return malformed::refuse(api, &task, problem, phase.as_str(), "validationErrors").await;
+            return malformed::refuse(api, &task, problem, phase.as_str(), "validationErrors")
+                .await;
         }
         match status::get::<Backup>(api, &task.name, &task.uid).await {
-            Ok(Some(Ok(read))) => self.look(&task, &read, &term).await,
+            Ok(Some(Ok(read))) => Box::pin(self.look(&task, &read, &term)).await,
             // Gone, or changed so that it cannot be read: the watch tells.
             Ok(_) => Outcome::Done,
             Err(error) => {
@@ -90,16 +94,23 @@ impl Backups {
             return Outcome::Done;
         }
         let state = self.context.config.borrow().clone();
-        let in_progress = backup.status.as_ref().is_some_and(|status| status.phase == BackupPhase::InProgress);
+        let in_progress = backup
+            .status
+            .as_ref()
+            .is_some_and(|status| status.phase == BackupPhase::InProgress);
         let record;
         let reasons;
         let (location, settings) = match &state {
             ConfigState::Pending | ConfigState::Missing => (Location::Unknown, None),
             ConfigState::Unusable(reasons) => (Location::Unusable(reasons), None),
             ConfigState::Usable(settings) if settings.restore_only => (Location::RestoreOnly, None),
+            // Whether a new name is free is seen when the run begins; only what may be stored already is looked up.
+            ConfigState::Usable(settings) if !in_progress && !decide::is_synced(backup) => {
+                (Location::Usable(None), Some(settings))
+            }
             ConfigState::Usable(settings) => match settings.location.record(&task.name).await {
                 Ok(found) => {
-                    record = found;
+                    record = found.map(|record| record.backup);
                     (Location::Usable(record.as_ref()), Some(settings))
                 }
                 Err(reason) if in_progress => {
@@ -115,16 +126,25 @@ impl Backups {
         let status = backup.status.clone().unwrap_or_default();
         let ending = match (decide::decide(backup, &location), settings) {
             (Decision::Run(attempt), Some(settings)) => {
-                return self.run(task, read, settings, attempt, term).await;
+                return Box::pin(self.run(task, read, settings, attempt, term)).await;
             }
             (Decision::Nothing | Decision::Run(_), _) => return Outcome::Done,
             (Decision::Refuse(problems), _) => {
-                tracing::info!(backup = task.name, problems = problems.join("; "), "a Backup is refused");
-                self.context.metrics.backup_ends(schedule(backup), Ending::Refused);
+                tracing::info!(
+                    backup = task.name,
+                    problems = problems.join("; "),
+                    "a Backup is refused"
+                );
+                self.context
+                    .metrics
+                    .backup_ends(schedule(backup), Ending::Refused);
                 decide::refused(problems)
             }
             (Decision::Adopt(stored), _) => {
-                tracing::info!(backup = task.name, "a Backup is stored already; its status is taken from there");
+                tracing::info!(
+                    backup = task.name,
+                    "a Backup is stored already; its status is taken from there"
+                );
                 *stored
             }
             (Decision::Fail(reason), settings) => {
@@ -132,11 +152,17 @@ impl Backups {
                     self.remove_debris(task, settings).await;
                 }
                 tracing::error!(backup = task.name, reason, "a Backup failed");
-                self.context.metrics.backup_ends(schedule(backup), Ending::Failure);
+                self.context
+                    .metrics
+                    .backup_ends(schedule(backup), Ending::Failure);
                 decide::failed(&status, reason, clock::now())
             }
         };
-        written(&task.name, read.replace_status(&self.context.apis.backups, &ending).await)
+        written(
+            &task.name,
+            read.replace_status(&self.context.apis.backups, &ending)
+                .await,
+        )
     }
 
     /// Takes the run, carries it out, and writes how it ended.
@@ -150,7 +176,13 @@ impl Backups {
     ) -> Outcome {
         let context = &self.context;
         let backup = &read.object;
-        let status = decide::taken(backup, &context.identity, attempt, &context.cluster_id, clock::now());
+        let status = decide::taken(
+            backup,
+            &context.identity,
+            attempt,
+            &context.cluster_id,
+            clock::now(),
+        );
         // The version in this write decides between two servers that both believe that they lead.
         if let Err(error) = read.replace_status(&context.apis.backups, &status).await {
             return written(&task.name, Err(error));
@@ -174,14 +206,16 @@ impl Backups {
 
     async fn carry_out(&self, run: &Run<'_>, attempt: u32, log: RunLog) -> Outcome {
         tracing::info!("the backup begins");
-        if attempt > 1 {
-            self.remove_debris(run.task, run.settings).await;
+        if !run.backup.spec.hooks.is_empty() {
+            tracing::warn!("the hooks of this backup are not run: this version of ark cannot");
         }
         let end = match self.engine(run, attempt).await {
             Ok(stored) => self.commit(run, stored, log).await,
             Err(RunError::Refused(problems)) => {
                 tracing::info!(problems = problems.join("; "), "the backup is refused");
-                self.context.metrics.backup_ends(run.schedule, Ending::Refused);
+                self.context
+                    .metrics
+                    .backup_ends(run.schedule, Ending::Refused);
                 End::Status(Box::new(decide::refused(problems)))
             }
             Err(RunError::Failed(reason)) => self.failed(run, reason),
@@ -190,7 +224,9 @@ impl Backups {
         match end {
             End::Status(status) => self.write_end(run, &status).await,
             End::LeftAlone => {
-                tracing::info!("the backup ends here: it was deleted, or another server goes on with it");
+                tracing::info!(
+                    "the backup ends here: it was deleted, or another server goes on with it"
+                );
                 Outcome::Done
             }
             End::Unclear => Outcome::Retry,
@@ -203,7 +239,11 @@ impl Backups {
         let cancel = run.term.lost().child_token();
         let mut backup = run.backup.clone();
         backup.status = Some(run.status.clone());
-        let start = run.status.start_timestamp.as_ref().map_or_else(clock::now, |time| time.0);
+        let start = run
+            .status
+            .start_timestamp
+            .as_ref()
+            .map_or_else(clock::now, |time| time.0);
         let request = BackupRun {
             cluster: &context.cluster,
             location: &run.settings.location,
@@ -214,19 +254,38 @@ impl Backups {
             start,
         };
         let engine = engines::backup(&request, &progress, &cancel);
-        attend(engine, &context.apis.backups, &context.watched.backups, run.task, seen, &cancel).await
+        attend(
+            engine,
+            &context.apis.backups,
+            &context.watched.backups,
+            run.task,
+            seen,
+            &cancel,
+        )
+        .await
     }
 
     /// Stores the log and makes the backup count, if it is still ours to make.
     async fn commit(&self, run: &Run<'_>, mut stored: StoredBackup, log: RunLog) -> End {
-        let (warnings, errors) = (stored.results.warnings.count(), stored.results.errors.count());
-        tracing::info!(items = stored.items, warnings, errors, "everything is stored; the backup is committed next");
+        let (warnings, errors) = (
+            stored.results.warnings.count(),
+            stored.results.errors.count(),
+        );
+        tracing::info!(
+            items = stored.items,
+            warnings,
+            errors,
+            "everything is stored; the backup is committed next"
+        );
         if let Err(error) = stored.put_log(log.finish()).await {
             tracing::warn!(error, "the log of the backup could not be stored");
         }
         if !self.still_ours(run).await {
             if let Err(error) = stored.discard().await {
-                tracing::warn!(error, "parts of the backup could not be removed; they do not count");
+                tracing::warn!(
+                    error,
+                    "parts of the backup could not be removed; they do not count"
+                );
             }
             return End::LeftAlone;
         }
@@ -241,26 +300,36 @@ impl Backups {
         let record = record(run.backup, &status);
         let committed = stored.commit(&record).await;
         let Err(error) = committed else {
-            return self.committed(run, status, stored.contents_size);
+            return self.committed(run, status, stored.contents_size());
         };
         // Whatever the answer was, what is stored now says what counts.
         match run.settings.location.record(&run.task.name).await {
-            Ok(Some(found)) if decide::owns(run.backup, &found) => {
-                self.committed(run, found.status.unwrap_or_default(), stored.contents_size)
-            }
+            Ok(Some(found)) if decide::owns(run.backup, &found.backup) => self.committed(
+                run,
+                found.backup.status.unwrap_or_default(),
+                stored.contents_size(),
+            ),
             Ok(found) => {
                 if let Err(error) = stored.discard().await {
-                    tracing::warn!(error, "parts of the backup could not be removed; they do not count");
+                    tracing::warn!(
+                        error,
+                        "parts of the backup could not be removed; they do not count"
+                    );
                 }
                 let reason = match (found, error) {
-                    (Some(found), _) => decide::name_taken(&found),
-                    (None, CommitError::Taken) => "another backup of this name is being stored".to_owned(),
-                    (None, CommitError::Unknown(reason)) => format!("the backup could not be committed: {reason}"),
+                    (Some(found), _) => decide::name_taken(&found.backup),
+                    (None, CommitError::Taken(reason) | CommitError::Unknown(reason)) => {
+                        format!("the backup could not be committed: {reason}")
+                    }
                 };
                 self.failed(run, reason)
             }
             Err(reason) => {
-                tracing::warn!(?error, reason, "whether the backup is committed is not known; looking again later");
+                tracing::warn!(
+                    ?error,
+                    reason,
+                    "whether the backup is committed is not known; looking again later"
+                );
                 End::Unclear
             }
         }
@@ -280,12 +349,19 @@ impl Backups {
                     }
                 }
             }
-            match status::get::<Backup>(&self.context.apis.backups, &run.task.name, &run.task.uid).await {
+            match status::get::<Backup>(&self.context.apis.backups, &run.task.name, &run.task.uid)
+                .await
+            {
                 Ok(Some(Ok(read))) => {
-                    return read.object.status.is_some_and(|status| status.run == run.status.run);
+                    return read
+                        .object
+                        .status
+                        .is_some_and(|status| status.run == run.status.run);
                 }
                 Ok(_) => return false,
-                Err(error) => tracing::warn!(%error, "cannot read the Backup before its commit; trying again"),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read the Backup before its commit; trying again");
+                }
             }
             tokio::select! {
                 () = tokio::time::sleep(PAUSE) => {}
@@ -312,7 +388,11 @@ impl Backups {
 
     fn failed(&self, run: &Run<'_>, reason: String) -> End {
         tracing::error!(reason, "the backup failed");
-        self.context.metrics.backup_ends(run.schedule, Ending::Failure);
+        // If the location is the reason, those who come next learn it from the Config.
+        self.context.recheck.notify_one();
+        self.context
+            .metrics
+            .backup_ends(run.schedule, Ending::Failure);
         End::Status(Box::new(decide::failed(&run.status, reason, clock::now())))
     }
 
@@ -327,7 +407,10 @@ impl Backups {
         match status::update_until_written(api, name, uid, run.term.lost(), change).await {
             Ok(()) => Outcome::Done,
             Err(error) => {
-                tracing::warn!(error = chain(&error), "the end of the backup is not in its status");
+                tracing::warn!(
+                    error = chain(&error),
+                    "the end of the backup is not in its status"
+                );
                 Outcome::Done
             }
         }
@@ -335,7 +418,11 @@ impl Backups {
 
     async fn remove_debris(&self, task: &Task, settings: &Settings) {
         if let Err(error) = settings.location.remove_debris(&task.name, &task.uid).await {
-            tracing::warn!(backup = task.name, error, "cannot remove what a dead run left; it does not count");
+            tracing::warn!(
+                backup = task.name,
+                error,
+                "cannot remove what a dead run left; it does not count"
+            );
         }
     }
 }
@@ -351,7 +438,9 @@ fn record(backup: &Backup, status: &BackupStatus) -> Backup {
 
 fn schedule(backup: &Backup) -> &str {
     let labels = backup.metadata.labels.as_ref();
-    labels.and_then(|labels| labels.get(labels::SCHEDULE)).map_or("", String::as_str)
+    labels
+        .and_then(|labels| labels.get(labels::SCHEDULE))
+        .map_or("", String::as_str)
 }
 
 /// Returns what follows from a write that needed the version that was read.
@@ -359,7 +448,11 @@ fn written(name: &str, result: Result<(), StatusError>) -> Outcome {
     match result {
         Ok(()) | Err(StatusError::Gone | StatusError::NotLeading) => Outcome::Done,
         Err(error) => {
-            tracing::warn!(name, error = chain(&error), "cannot write the status of a Backup; trying again");
+            tracing::warn!(
+                name,
+                error = chain(&error),
+                "cannot write the status of a Backup; trying again"
+            );
             Outcome::Retry
         }
     }

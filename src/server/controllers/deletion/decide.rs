@@ -1,7 +1,7 @@
 //! What to do about a DeleteBackupRequest. Pure.
 
 use crate::api::{Backup, BackupPhase, DeleteBackupRequest, DeleteBackupRequestPhase, labels};
-use crate::server::controllers::backup::decide::owner_uids;
+use crate::server::engines;
 
 /// What is known of the Config.
 #[derive(Clone, Copy, Debug)]
@@ -13,7 +13,10 @@ pub(crate) enum Location<'a> {
     /// It cannot be used; a sentence for each reason.
     Unusable(&'a [String]),
     /// It can be used.
-    Usable,
+    Usable {
+        /// What it holds under the name was made by another program.
+        foreign: bool,
+    },
 }
 
 /// What to do about a DeleteBackupRequest.
@@ -23,8 +26,13 @@ pub(crate) enum Decision {
     Nothing,
     /// It is through; a sentence for each thing that could not be removed.
     Process(Vec<String>),
-    /// Remove what belongs to these UIDs. The Backup's own is the first.
-    Delete(Vec<String>),
+    /// Remove the Backup with this UID, and what is stored of it.
+    Delete {
+        /// The UID of the resource.
+        uid: String,
+        /// The UID in the stored record: another one if sync made the resource.
+        owner: String,
+    },
 }
 
 /// Decides what to do about a request that nobody works on in this process. Only the leader may ask.
@@ -36,11 +44,17 @@ pub(crate) fn decide(
     running: &[String],
     location: Location<'_>,
 ) -> Decision {
-    let phase = request.status.as_ref().map(|status| status.phase.clone()).unwrap_or_default();
+    let phase = request
+        .status
+        .as_ref()
+        .map(|status| status.phase.clone())
+        .unwrap_or_default();
     let resumed = match phase {
         DeleteBackupRequestPhase::New => false,
         DeleteBackupRequestPhase::InProgress => true,
-        DeleteBackupRequestPhase::Processed | DeleteBackupRequestPhase::Other(_) => return Decision::Nothing,
+        DeleteBackupRequestPhase::Processed | DeleteBackupRequestPhase::Other(_) => {
+            return Decision::Nothing;
+        }
     };
     if matches!(location, Location::RestoreOnly) {
         return Decision::Nothing;
@@ -50,23 +64,32 @@ pub(crate) fn decide(
     if name.is_empty() {
         return refuse("no backup is named; set spec.backupName".to_owned());
     }
-    let meant = request.metadata.labels.as_ref().and_then(|labels| labels.get(labels::BACKUP_UID));
-    let owners = match (backup, meant) {
+    let meant = request
+        .metadata
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get(labels::BACKUP_UID));
+    let (uid, owner) = match (backup, meant) {
         // The one that is there now is another of the same name.
         (Some(backup), Some(uid)) if backup.metadata.uid.as_ref() != Some(uid) && !resumed => {
             return refuse(format!(
                 "the backup that this request is meant for is gone; the backup {name} that is there now is another one"
             ));
         }
-        (Some(backup), Some(uid)) if backup.metadata.uid.as_ref() != Some(uid) => vec![uid.clone()],
+        (Some(backup), Some(uid)) if backup.metadata.uid.as_ref() != Some(uid) => {
+            (uid.clone(), uid.clone())
+        }
         (Some(backup), _) => {
             if let Some(problem) = in_use(backup, name) {
                 return refuse(problem);
             }
-            owner_uids(backup)
+            let uid = backup.metadata.uid.clone().unwrap_or_default();
+            let annotations = backup.metadata.annotations.as_ref();
+            let origin = annotations.and_then(|annotations| annotations.get(labels::ORIGIN_UID));
+            (uid.clone(), origin.cloned().unwrap_or(uid))
         }
         // The resource went last time; what is stored may still be there.
-        (None, Some(uid)) if resumed => vec![uid.clone()],
+        (None, Some(uid)) if resumed => (uid.clone(), uid.clone()),
         (None, _) => return refuse(format!("there is no backup {name}")),
     };
     if !running.is_empty() {
@@ -84,15 +107,15 @@ pub(crate) fn decide(
                 .map(|reason| format!("backup {name} cannot be removed now: {reason}"))
                 .collect(),
         ),
-        Location::Usable => Decision::Delete(owners),
+        Location::Usable { foreign: true } => refuse(engines::foreign(name)),
+        Location::Usable { foreign: false } => Decision::Delete { uid, owner },
     }
 }
 
 fn in_use(backup: &Backup, name: &str) -> Option<String> {
     let phase = backup.status.as_ref().map(|status| &status.phase);
-    (phase == Some(&BackupPhase::InProgress)).then(|| {
-        format!("backup {name} is in progress; delete it when it is finished")
-    })
+    (phase == Some(&BackupPhase::InProgress))
+        .then(|| format!("backup {name} is in progress; delete it when it is finished"))
 }
 
 #[cfg(test)]

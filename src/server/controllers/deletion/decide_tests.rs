@@ -38,7 +38,8 @@ fn word(decision: &Decision) -> String {
     match decision {
         Decision::Nothing => "nothing".to_owned(),
         Decision::Process(_) => "process".to_owned(),
-        Decision::Delete(owners) => format!("delete {}", owners.join(" ")),
+        Decision::Delete { uid, owner } if uid == owner => format!("delete {uid}"),
+        Decision::Delete { uid, owner } => format!("delete {uid} of {owner}"),
     }
 }
 
@@ -50,7 +51,7 @@ fn decisions() {
     let running = backup("1", BackupPhase::InProgress);
     let other = backup("2", BackupPhase::Completed);
     let reasons = ["no bucket".to_owned()];
-    let usable = Location::Usable;
+    let usable = Location::Usable { foreign: false };
     for (phase, uid, there, location, expected) in [
         (New, None, Some(&done), usable, "delete 1"),
         (New, Some("1"), Some(&done), usable, "delete 1"),
@@ -59,18 +60,41 @@ fn decisions() {
         (New, None, Some(&running), usable, "process"),
         (New, None, None, usable, "process"),
         (New, Some("1"), None, usable, "process"),
+        (
+            New,
+            None,
+            Some(&done),
+            Location::Usable { foreign: true },
+            "process",
+        ),
         (New, None, Some(&done), Location::Unknown, "nothing"),
         (New, None, Some(&done), Location::RestoreOnly, "nothing"),
-        (New, None, Some(&done), Location::Unusable(&reasons), "process"),
+        (
+            New,
+            None,
+            Some(&done),
+            Location::Unusable(&reasons),
+            "process",
+        ),
         (InProgress, Some("1"), Some(&going), usable, "delete 1"),
         (InProgress, Some("1"), None, usable, "delete 1"),
         (InProgress, Some("1"), Some(&other), usable, "delete 1"),
-        (InProgress, Some("1"), Some(&going), Location::Unusable(&reasons), "nothing"),
+        (
+            InProgress,
+            Some("1"),
+            Some(&going),
+            Location::Unusable(&reasons),
+            "nothing",
+        ),
         (InProgress, None, None, usable, "process"),
         (Processed, Some("1"), Some(&done), usable, "nothing"),
     ] {
         let decision = decide(&request(phase.clone(), uid), there, &[], location);
-        assert_eq!(word(&decision), expected, "{phase} {uid:?} {location:?}: {decision:?}");
+        assert_eq!(
+            word(&decision),
+            expected,
+            "{phase} {uid:?} {location:?}: {decision:?}"
+        );
     }
 }
 
@@ -78,7 +102,12 @@ fn decisions() {
 fn a_backup_that_is_being_restored_stays() {
     let done = backup("1", BackupPhase::Completed);
     let request = request(DeleteBackupRequestPhase::New, None);
-    let Decision::Process(errors) = decide(&request, Some(&done), &["r".to_owned()], Location::Usable) else {
+    let Decision::Process(errors) = decide(
+        &request,
+        Some(&done),
+        &["r".to_owned()],
+        Location::Usable { foreign: false },
+    ) else {
         panic!("not refused");
     };
     assert!(errors[0].contains("being restored by r"), "{errors:?}");
@@ -89,6 +118,11 @@ fn a_synced_backup_owns_what_its_origin_stored() {
     let mut synced = backup("1", BackupPhase::Completed);
     synced.metadata.annotations = Some([(labels::ORIGIN_UID.to_owned(), "0".to_owned())].into());
     let request = request(DeleteBackupRequestPhase::New, None);
-    let decision = decide(&request, Some(&synced), &[], Location::Usable);
-    assert_eq!(decision, Decision::Delete(vec!["1".to_owned(), "0".to_owned()]));
+    let decision = decide(
+        &request,
+        Some(&synced),
+        &[],
+        Location::Usable { foreign: false },
+    );
+    assert_eq!(word(&decision), "delete 1 of 0");
 }

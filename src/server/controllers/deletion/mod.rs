@@ -1,6 +1,6 @@
 //! The deletion controller: removes what is stored of a backup, the restores made from it, and its resource.
 //!
-//! Every step may be repeated: a request that a dead server left InProgress is carried out again from the start.
+//! Every step may be repeated: a request that a dead server left `InProgress` is carried out again from the start.
 
 pub(crate) mod decide;
 
@@ -18,7 +18,7 @@ use crate::api::{
     DeleteBackupRequestStatus, FIELD_MANAGER, Restore, RestorePhase, labels, names,
 };
 use crate::server::config::{ConfigState, Settings};
-use crate::server::engines::{self, chain};
+use crate::server::engines::{self, Removal, chain};
 use crate::server::leader::{Standing, Term};
 use crate::server::objects::parse;
 use crate::server::status::{self, Read, StatusError};
@@ -34,8 +34,10 @@ struct Deletion<'a> {
     task: &'a Task,
     backup: Option<&'a Read<Backup>>,
     name: &'a str,
-    /// The UIDs whose stored data goes; the Backup's own is the first.
-    owners: Vec<String>,
+    /// The UID of the resource.
+    uid: String,
+    /// The UID in the stored record.
+    owner: String,
     restores: Vec<(String, String)>,
     settings: &'a Settings,
 }
@@ -53,7 +55,8 @@ impl Controller for Deletions {
     async fn work(self: Arc<Self>, task: Task, term: Term) -> Outcome {
         let api = &self.context.apis.deletions;
         if let Some(problem) = &task.malformed {
-            return malformed::refuse(api, &task, problem, Phase::Processed.as_str(), "errors").await;
+            return malformed::refuse(api, &task, problem, Phase::Processed.as_str(), "errors")
+                .await;
         }
         match status::get::<DeleteBackupRequest>(api, &task.name, &task.uid).await {
             Ok(Some(Ok(read))) if self.wants(&read.object) => {
@@ -79,7 +82,12 @@ impl Deletions {
         Self { context }
     }
 
-    async fn look(&self, task: &Task, read: &Read<DeleteBackupRequest>, term: &Term) -> Result<(), String> {
+    async fn look(
+        &self,
+        task: &Task,
+        read: &Read<DeleteBackupRequest>,
+        term: &Term,
+    ) -> Result<(), String> {
         let request = &read.object;
         let name = request.spec.backup_name.as_str();
         let backup = self.find(name).await?;
@@ -94,33 +102,53 @@ impl Deletions {
             ConfigState::Pending | ConfigState::Missing => (Location::Unknown, None),
             ConfigState::Unusable(reasons) => (Location::Unusable(reasons), None),
             ConfigState::Usable(settings) if settings.restore_only => (Location::RestoreOnly, None),
-            ConfigState::Usable(settings) => (Location::Usable, Some(settings)),
+            ConfigState::Usable(settings) => {
+                let foreign = match settings.location.record(name).await {
+                    Ok(record) => record.is_some_and(|record| record.foreign),
+                    Err(error) => {
+                        // Said again by the removal if it lasts.
+                        tracing::warn!(backup = name, error, "cannot look at what is stored");
+                        false
+                    }
+                };
+                (Location::Usable { foreign }, Some(settings))
+            }
         };
         let resource = backup.as_ref().map(|read| &read.object);
-        match (decide::decide(request, resource, &running, location), settings) {
+        match (
+            decide::decide(request, resource, &running, location),
+            settings,
+        ) {
             (Decision::Process(errors), _) => {
-                tracing::info!(request = task.name, errors = errors.join("; "), "a deletion is refused");
+                tracing::info!(
+                    request = task.name,
+                    errors = errors.join("; "),
+                    "a deletion is refused"
+                );
                 let api = &self.context.apis.deletions;
                 let written = read.replace_status(api, &processed(errors)).await;
                 return written.map_err(|error| chain(&error));
             }
-            (Decision::Delete(owners), Some(settings)) => {
+            (Decision::Delete { uid, owner }, Some(settings)) => {
                 if term.confirm().await != Standing::Held {
                     return Err("this server cannot be sure that it leads".to_owned());
                 }
-                let own_uid = owners.first().cloned().unwrap_or_default();
                 let deletion = Deletion {
                     task,
                     // A Backup that only has the name of the one meant stays.
-                    backup: backup.as_ref().filter(|read| read.uid == own_uid),
+                    backup: backup.as_ref().filter(|read| read.uid == uid),
                     name,
-                    owners,
-                    restores: restores.into_iter().map(|(name, uid, _)| (name, uid)).collect(),
+                    uid,
+                    owner,
+                    restores: restores
+                        .into_iter()
+                        .map(|(name, uid, _)| (name, uid))
+                        .collect(),
                     settings,
                 };
                 return self.delete(read, &deletion).await;
             }
-            (Decision::Nothing | Decision::Delete(_), _) => {}
+            (Decision::Nothing | Decision::Delete { .. }, _) => {}
         }
         Ok(())
     }
@@ -148,11 +176,19 @@ impl Deletions {
         self.context
             .watched
             .restores
-            .select(|entry| entry.object.as_ref().is_ok_and(|restore| of_backup(restore)))
+            .select(|entry| {
+                entry
+                    .object
+                    .as_ref()
+                    .is_ok_and(|restore| of_backup(restore))
+            })
             .into_iter()
             .map(|(name, entry)| {
                 let running = entry.object.is_ok_and(|restore| {
-                    restore.status.as_ref().is_some_and(|status| status.phase == RestorePhase::InProgress)
+                    restore
+                        .status
+                        .as_ref()
+                        .is_some_and(|status| status.phase == RestorePhase::InProgress)
                 });
                 (name, entry.uid, running)
             })
@@ -160,7 +196,11 @@ impl Deletions {
     }
 
     /// Takes the request and removes everything, what can be removed first to last.
-    async fn delete(&self, read: &Read<DeleteBackupRequest>, deletion: &Deletion<'_>) -> Result<(), String> {
+    async fn delete(
+        &self,
+        read: &Read<DeleteBackupRequest>,
+        deletion: &Deletion<'_>,
+    ) -> Result<(), String> {
         let apis = &self.context.apis;
         let Deletion { task, name, .. } = deletion;
         self.label(deletion).await?;
@@ -168,9 +208,11 @@ impl Deletions {
             phase: Phase::InProgress,
             errors: Vec::new(),
         };
-        status::update::<DeleteBackupRequest, _>(&apis.deletions, &task.name, &task.uid, &|_| Some(status.clone()))
-            .await
-            .map_err(|error| chain(&error))?;
+        status::update::<DeleteBackupRequest, _>(&apis.deletions, &task.name, &task.uid, &|_| {
+            Some(status.clone())
+        })
+        .await
+        .map_err(|error| chain(&error))?;
         tracing::info!(backup = name, "deleting a backup");
         if let Some(backup) = deletion.backup {
             let status = crate::api::BackupStatus {
@@ -188,10 +230,21 @@ impl Deletions {
         if clean {
             tracing::info!(backup = name, "the backup is deleted");
         } else {
-            tracing::error!(backup = name, errors = errors.join("; "), "the backup could not be deleted completely");
+            tracing::error!(
+                backup = name,
+                errors = errors.join("; "),
+                "the backup could not be deleted completely"
+            );
         }
         let status = processed(errors);
-        match status::update::<DeleteBackupRequest, _>(&apis.deletions, &read.name, &read.uid, &|_| Some(status.clone())).await {
+        match status::update::<DeleteBackupRequest, _>(
+            &apis.deletions,
+            &read.name,
+            &read.uid,
+            &|_| Some(status.clone()),
+        )
+        .await
+        {
             Ok(()) | Err(StatusError::Gone) => {}
             Err(error) => return Err(chain(&error)),
         }
@@ -205,14 +258,17 @@ impl Deletions {
     async fn label(&self, deletion: &Deletion<'_>) -> Result<(), String> {
         let patch = json!({"metadata": {"uid": deletion.task.uid, "labels": {
             labels::BACKUP_NAME: names::label_value(deletion.name),
-            labels::BACKUP_UID: deletion.owners.first(),
+            labels::BACKUP_UID: deletion.uid,
         }}});
         let params = PatchParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PatchParams::default()
         };
         let api = &self.context.apis.deletions;
-        match api.patch(&deletion.task.name, &params, &Patch::Merge(&patch)).await {
+        match api
+            .patch(&deletion.task.name, &params, &Patch::Merge(&patch))
+            .await
+        {
             Ok(_) => Ok(()),
             Err(error) => Err(chain(&error)),
         }
@@ -223,12 +279,21 @@ impl Deletions {
         let apis = &self.context.apis;
         let location = &deletion.settings.location;
         let mut errors = Vec::new();
-        let removed = location.delete_backup(deletion.name, &deletion.owners).await;
-        errors.extend(removed.err());
-        for (name, uid) in &deletion.restores {
+        let restores = match location.delete_backup(deletion.name, &deletion.owner).await {
+            Ok(Removal::Done) => deletion.restores.as_slice(),
+            // The restores were made from the backup that stays.
+            Ok(Removal::NotOurs) => &[],
+            Err(error) => {
+                errors.push(error);
+                &deletion.restores
+            }
+        };
+        for (name, uid) in restores {
             // Its files go first: without the resource nobody would find them again.
             if let Err(error) = location.delete_restore(name).await {
-                errors.push(format!("the files of restore {name} could not be removed: {error}"));
+                errors.push(format!(
+                    "the files of restore {name} could not be removed: {error}"
+                ));
                 continue;
             }
             if let Err(error) = delete(&apis.restores, name, uid).await {
@@ -239,7 +304,10 @@ impl Deletions {
             && let Some(backup) = deletion.backup
             && let Err(error) = delete(&apis.backups, &backup.name, &backup.uid).await
         {
-            errors.push(format!("the resource of backup {} could not be removed: {error}", backup.name));
+            errors.push(format!(
+                "the resource of backup {} could not be removed: {error}",
+                backup.name
+            ));
         }
         errors
     }
@@ -252,7 +320,7 @@ impl Deletions {
             labels::BACKUP_NAME,
             names::label_value(deletion.name),
             labels::BACKUP_UID,
-            deletion.owners.first().map_or("", String::as_str),
+            deletion.uid,
         );
         let params = ListParams::default().labels(&selector);
         for request in api.list(&params).await.map_err(|error| chain(&error))? {
@@ -278,7 +346,11 @@ fn processed(errors: Vec<String>) -> DeleteBackupRequestStatus {
 }
 
 /// Deletes the object with this name and UID; one that is gone is fine.
-async fn delete(api: &kube::Api<kube::api::DynamicObject>, name: &str, uid: &str) -> Result<(), String> {
+async fn delete(
+    api: &kube::Api<kube::api::DynamicObject>,
+    name: &str,
+    uid: &str,
+) -> Result<(), String> {
     let params = DeleteParams {
         preconditions: Some(Preconditions {
             uid: Some(uid.to_owned()),

@@ -115,7 +115,11 @@ fn source_problems(name: &str, source: &Source<'_>) -> Vec<String> {
             "backup {name} is {phase}, but the location holds no data of it; look at the Config's bucket"
         )],
         Source::Stored(record) => {
-            let phase = record.status.as_ref().map(|status| status.phase.clone()).unwrap_or_default();
+            let phase = record
+                .status
+                .as_ref()
+                .map(|status| status.phase.clone())
+                .unwrap_or_default();
             if phase.is_usable() {
                 Vec::new()
             } else {
@@ -129,7 +133,7 @@ fn source_problems(name: &str, source: &Source<'_>) -> Vec<String> {
 
 /// Returns what the cluster and the location say of a backup together: a Backup that is not (or no longer) a good one
 /// here is none, even if another of its name is stored.
-pub(crate) fn source<'a>(resource: Option<BackupPhase>, record: Option<&'a Backup>) -> Source<'a> {
+pub(crate) fn source(resource: Option<BackupPhase>, record: Option<&Backup>) -> Source<'_> {
     match (resource, record) {
         (Some(phase), _) if !phase.is_usable() => Source::Missing(Some(phase)),
         (_, Some(record)) => Source::Stored(record),
@@ -138,7 +142,12 @@ pub(crate) fn source<'a>(resource: Option<BackupPhase>, record: Option<&'a Backu
 }
 
 /// Returns the status of a Restore whose run begins.
-pub(crate) fn taken(before: &RestoreStatus, holder: &str, attempt: u32, now: Timestamp) -> RestoreStatus {
+pub(crate) fn taken(
+    before: &RestoreStatus,
+    holder: &str,
+    attempt: u32,
+    now: Timestamp,
+) -> RestoreStatus {
     RestoreStatus {
         phase: RestorePhase::InProgress,
         // A restore that was taken over goes on; it began when its first attempt did.
@@ -153,7 +162,12 @@ pub(crate) fn taken(before: &RestoreStatus, holder: &str, attempt: u32, now: Tim
 }
 
 /// Returns the status of a Restore that went through.
-pub(crate) fn finished(taken: &RestoreStatus, warnings: u64, errors: u64, now: Timestamp) -> RestoreStatus {
+pub(crate) fn finished(
+    taken: &RestoreStatus,
+    warnings: u64,
+    errors: u64,
+    now: Timestamp,
+) -> RestoreStatus {
     RestoreStatus {
         phase: if errors == 0 {
             RestorePhase::Completed

@@ -53,7 +53,12 @@ fn decisions() {
         (New, 0, &Source::Stored(&partial), "run 1"),
         (New, 0, &Source::Stored(&bad), "refuse"),
         (New, 0, &Source::Missing(None), "refuse"),
-        (New, 0, &Source::Missing(Some(BackupPhase::InProgress)), "refuse"),
+        (
+            New,
+            0,
+            &Source::Missing(Some(BackupPhase::InProgress)),
+            "refuse",
+        ),
         (New, 0, &Source::Unusable(&reasons), "refuse"),
         (New, 0, &Source::Unknown, "nothing"),
         (InProgress, 1, &stored, "run again"),
@@ -68,7 +73,11 @@ fn decisions() {
         (RestorePhase::Other("Paused".into()), 0, &stored, "nothing"),
     ] {
         let decision = decide(&restore(phase.clone(), attempt), source);
-        assert_eq!(word(&decision), expected, "{phase} {attempt} {source:?}: {decision:?}");
+        assert_eq!(
+            word(&decision),
+            expected,
+            "{phase} {attempt} {source:?}: {decision:?}"
+        );
     }
 }
 
@@ -116,7 +125,16 @@ fn endings() {
     let first = taken(&RestoreStatus::default(), "one", 1, start);
     let second = taken(&first, "two", 2, later);
     assert_eq!(second.start_timestamp, Some(Time(start)));
-    assert_eq!(finished(&second, 1, 0, later).phase, RestorePhase::Completed);
-    assert_eq!(finished(&second, 0, 1, later).phase, RestorePhase::PartiallyFailed);
-    assert_eq!(failed(&second, "why".into(), later).phase, RestorePhase::Failed);
+    assert_eq!(
+        finished(&second, 1, 0, later).phase,
+        RestorePhase::Completed
+    );
+    assert_eq!(
+        finished(&second, 0, 1, later).phase,
+        RestorePhase::PartiallyFailed
+    );
+    assert_eq!(
+        failed(&second, "why".into(), later).phase,
+        RestorePhase::Failed
+    );
 }

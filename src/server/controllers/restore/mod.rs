@@ -48,14 +48,18 @@ impl Controller for Restores {
 
     fn wants(&self, restore: &Restore) -> bool {
         let phase = restore.status.as_ref().map(|status| &status.phase);
-        matches!(phase, None | Some(RestorePhase::New | RestorePhase::InProgress))
+        matches!(
+            phase,
+            None | Some(RestorePhase::New | RestorePhase::InProgress)
+        )
     }
 
     async fn work(self: Arc<Self>, task: Task, term: Term) -> Outcome {
         let api = &self.context.apis.restores;
         if let Some(problem) = &task.malformed {
             let phase = RestorePhase::FailedValidation;
-            return malformed::refuse(api, &task, problem, phase.as_str(), "validationErrors").await;
+            return malformed::refuse(api, &task, problem, phase.as_str(), "validationErrors")
+                .await;
         }
         match status::get::<Restore>(api, &task.name, &task.uid).await {
             Ok(Some(Ok(read))) => self.look(&task, &read, &term).await,
@@ -86,28 +90,36 @@ impl Restores {
         let source = match &state {
             ConfigState::Pending | ConfigState::Missing => Source::Unknown,
             ConfigState::Unusable(reasons) => Source::Unusable(reasons),
-            ConfigState::Usable(settings) => match self.find(&restore.spec.backup_name, settings).await {
-                Ok((phase, found)) => {
-                    record = found;
-                    decide::source(phase, record.as_ref())
+            ConfigState::Usable(settings) => {
+                match self.find(&restore.spec.backup_name, settings).await {
+                    Ok((phase, found)) => {
+                        record = found;
+                        decide::source(phase, record.as_ref())
+                    }
+                    Err(reason) if status.phase == RestorePhase::InProgress => {
+                        tracing::warn!(restore = task.name, reason, "cannot look for the backup");
+                        return Outcome::Retry;
+                    }
+                    Err(reason) => {
+                        reasons = [reason];
+                        Source::Unusable(&reasons)
+                    }
                 }
-                Err(reason) if status.phase == RestorePhase::InProgress => {
-                    tracing::warn!(restore = task.name, reason, "cannot look for the backup");
-                    return Outcome::Retry;
-                }
-                Err(reason) => {
-                    reasons = [reason];
-                    Source::Unusable(&reasons)
-                }
-            },
+            }
         };
         let ending = match (decide::decide(restore, &source), &source, &state) {
             (Decision::Run(attempt), Source::Stored(record), ConfigState::Usable(settings)) => {
-                return self.run(task, read, (record, settings), attempt, term).await;
+                return self
+                    .run(task, read, (record, settings), attempt, term)
+                    .await;
             }
             (Decision::Nothing | Decision::Run(_), _, _) => return Outcome::Done,
             (Decision::Refuse(problems), _, _) => {
-                tracing::info!(restore = task.name, problems = problems.join("; "), "a Restore is refused");
+                tracing::info!(
+                    restore = task.name,
+                    problems = problems.join("; "),
+                    "a Restore is refused"
+                );
                 self.context.metrics.restore_ends("", Ending::Refused);
                 decide::refused(problems)
             }
@@ -117,24 +129,43 @@ impl Restores {
                 decide::failed(&status, reason, clock::now())
             }
         };
-        written(&task.name, read.replace_status(&self.context.apis.restores, &ending).await)
+        written(
+            &task.name,
+            read.replace_status(&self.context.apis.restores, &ending)
+                .await,
+        )
     }
 
     /// Looks for a backup in the cluster and in the location: the phase of the resource, and the stored record.
-    async fn find(&self, name: &str, settings: &Settings) -> Result<(Option<BackupPhase>, Option<Backup>), String> {
+    async fn find(
+        &self,
+        name: &str,
+        settings: &Settings,
+    ) -> Result<(Option<BackupPhase>, Option<Backup>), String> {
         if name.is_empty() {
             return Ok((None, None));
         }
-        let resource = self.context.apis.backups.get_opt(name).await.map_err(|error| chain(&error))?;
+        let resource = self
+            .context
+            .apis
+            .backups
+            .get_opt(name)
+            .await
+            .map_err(|error| chain(&error))?;
         let phase = resource.and_then(|object| match parse::<Backup>(&object) {
             Ok(backup) => Some(backup.status.map(|status| status.phase).unwrap_or_default()),
             // What is stored counts; the resource is only its image.
             Err(problem) => {
-                tracing::warn!(backup = name, problem, "a Backup cannot be read; looking into the location alone");
+                tracing::warn!(
+                    backup = name,
+                    problem,
+                    "a Backup cannot be read; looking into the location alone"
+                );
                 None
             }
         });
-        Ok((phase, settings.location.record(name).await?))
+        let record = settings.location.record(name).await?;
+        Ok((phase, record.map(|record| record.backup)))
     }
 
     /// Takes the run, carries it out, and writes how it ended.
@@ -181,11 +212,17 @@ impl Restores {
             }
             Err(RunError::Failed(reason)) => {
                 tracing::error!(reason, "the restore failed");
+                self.context.recheck.notify_one();
                 self.store_log(run, log).await;
-                (decide::failed(&run.status, reason, clock::now()), Ending::Failure)
+                (
+                    decide::failed(&run.status, reason, clock::now()),
+                    Ending::Failure,
+                )
             }
             Err(RunError::Cancelled) => {
-                tracing::info!("the restore ends here: it was deleted, or another server goes on with it");
+                tracing::info!(
+                    "the restore ends here: it was deleted, or another server goes on with it"
+                );
                 return Outcome::Done;
             }
         };
@@ -205,11 +242,24 @@ impl Restores {
             priorities: &run.settings.priorities,
         };
         let engine = engines::restore(&request, &progress, &cancel);
-        attend(engine, &context.apis.restores, &context.watched.restores, run.task, seen, &cancel).await
+        attend(
+            engine,
+            &context.apis.restores,
+            &context.watched.restores,
+            run.task,
+            seen,
+            &cancel,
+        )
+        .await
     }
 
     /// Stores log and results, and returns the final status.
-    async fn finish(&self, run: &Run<'_>, mut results: Results, log: RunLog) -> (RestoreStatus, Ending) {
+    async fn finish(
+        &self,
+        run: &Run<'_>,
+        mut results: Results,
+        log: RunLog,
+    ) -> (RestoreStatus, Ending) {
         let (warnings, errors) = (results.warnings.count(), results.errors.count());
         tracing::info!(warnings, errors, "the restore is through");
         if let Some(problem) = self.store_log(run, log).await {
@@ -225,15 +275,23 @@ impl Restores {
         } else {
             Ending::Partial
         };
-        (decide::finished(&run.status, warnings, errors, clock::now()), ending)
+        (
+            decide::finished(&run.status, warnings, errors, clock::now()),
+            ending,
+        )
     }
 
     /// Stores the log; returns in a sentence why that failed.
     async fn store_log(&self, run: &Run<'_>, log: RunLog) -> Option<String> {
         let location = &run.settings.location;
-        let error = location.put_restore_log(&run.task.name, log.finish()).await.err()?;
+        let error = location
+            .put_restore_log(&run.task.name, log.finish())
+            .await
+            .err()?;
         tracing::warn!(error, "the log of the restore could not be stored");
-        Some(format!("the log of this restore could not be stored: {error}"))
+        Some(format!(
+            "the log of this restore could not be stored: {error}"
+        ))
     }
 
     /// Writes the end of a run until that has succeeded, unless another server has the run.
@@ -248,8 +306,13 @@ impl Restores {
         };
         let api = &self.context.apis.restores;
         let Task { name, uid, .. } = run.task;
-        if let Err(error) = status::update_until_written(api, name, uid, run.term.lost(), change).await {
-            tracing::warn!(error = chain(&error), "the end of the restore is not in its status");
+        if let Err(error) =
+            status::update_until_written(api, name, uid, run.term.lost(), change).await
+        {
+            tracing::warn!(
+                error = chain(&error),
+                "the end of the restore is not in its status"
+            );
         }
         Outcome::Done
     }
@@ -257,7 +320,9 @@ impl Restores {
 
 fn schedule(record: &Backup) -> &str {
     let labels = record.metadata.labels.as_ref();
-    labels.and_then(|labels| labels.get(labels::SCHEDULE)).map_or("", String::as_str)
+    labels
+        .and_then(|labels| labels.get(labels::SCHEDULE))
+        .map_or("", String::as_str)
 }
 
 /// Returns what follows from a write that needed the version that was read.
@@ -265,7 +330,11 @@ fn written(name: &str, result: Result<(), StatusError>) -> Outcome {
     match result {
         Ok(()) | Err(StatusError::Gone | StatusError::NotLeading) => Outcome::Done,
         Err(error) => {
-            tracing::warn!(name, error = chain(&error), "cannot write the status of a Restore; trying again");
+            tracing::warn!(
+                name,
+                error = chain(&error),
+                "cannot write the status of a Restore; trying again"
+            );
             Outcome::Retry
         }
     }
