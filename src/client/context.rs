@@ -15,6 +15,7 @@ use kube::{Api, Client, Config, Resource};
 
 use super::version;
 use crate::api::{DEFAULT_NAMESPACE, names};
+use crate::cluster::connect::ConnectOptions;
 
 /// How long the API server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,6 +41,22 @@ pub struct GlobalArgs {
         help_heading = "Cluster"
     )]
     namespace: String,
+}
+
+impl GlobalArgs {
+    /// Returns what the server needs of the global flags: the cluster, and the namespace it works in.
+    ///
+    /// # Errors
+    /// A namespace that cannot be one.
+    pub fn for_server(self) -> anyhow::Result<(ConnectOptions, String)> {
+        names::check_namespace_name(&self.namespace).map_err(anyhow::Error::msg)?;
+        let connect = ConnectOptions {
+            kubeconfig: self.kubeconfig,
+            context: self.kubecontext,
+            user_agent: version::server_user_agent(),
+        };
+        Ok((connect, self.namespace))
+    }
 }
 
 /// What a command needs from its surroundings. The cluster is only looked for when it is asked for.
