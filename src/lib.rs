@@ -9,5 +9,6 @@ pub mod backup;
 pub mod client;
 pub mod cluster;
 pub mod providers;
+pub mod restore;
 pub mod server;
 pub mod storage;

@@ -197,7 +197,7 @@ async fn restore(ark: &Installation<'_>, namespaces: &[String]) -> Result<(Durat
 
 fn report(figures: &Figures) -> Result<()> {
     let row = |what: &str, figure: String, goal: &str| {
-        println!("| {what:<44} | {figure:>12} | {goal:<8} |")
+        println!("| {what:<44} | {figure:>12} | {goal:<8} |");
     };
     println!();
     row("figure", "value".to_owned(), "goal");

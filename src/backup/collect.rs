@@ -106,13 +106,13 @@ impl Collector<'_> {
     ) -> Result<Collected, WriterGone> {
         let mut needs = self.looks_for_needs().then(Needs::default);
         let mut collected = Collected::default();
-        let readers = read::read_types(
+        let mut readers = read::read_types(
             self.cluster,
             &self.selection.types,
             self.selection.label_selector.as_deref(),
             self.limits,
         );
-        for reader in readers {
+        while let Some(reader) = readers.next() {
             self.take_type(reader, &writer, &mut collected, needs.as_mut(), results)
                 .await?;
         }
@@ -298,7 +298,8 @@ impl Collector<'_> {
             api_type: Arc::clone(api_type),
             scopes: vec![ListScope::Cluster],
         };
-        for mut reader in read::read_types(self.cluster, &[all], None, self.limits) {
+        let mut readers = read::read_types(self.cluster, &[all], None, self.limits);
+        while let Some(mut reader) = readers.next() {
             while let Some(delivery) = reader.next().await {
                 match delivery {
                     Delivery::Page(page) => {

@@ -1,12 +1,13 @@
 //! Reads the selected types side by side, within one byte budget, and hands their pages on in order.
 //!
-//! A task a type reads page after page into a short queue. Tasks start in the order of the types and a few run at
-//! once, so the type whose pages are taken next always has a reader. Pages that are read ahead of it are paid for out
+//! A task a type reads page after page into a short queue. Tasks start strictly in the order of the types and a few run
+//! at once, so the type whose pages are taken next always has a reader. Pages that are read ahead of it are paid for out
 //! of the budget; the type being taken needs no budget, since its queue bounds it: else the ones ahead would starve it.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::select::SelectedType;
@@ -53,6 +54,20 @@ pub(crate) struct ReadPage {
     _budget: Option<OwnedSemaphorePermit>,
 }
 
+/// All types being read, to be taken one after the other. Dropping this ends the reading.
+#[derive(Debug)]
+pub(crate) struct TypeReaders {
+    readers: std::vec::IntoIter<TypeReader>,
+    _starter: AbortOnDropHandle<()>,
+}
+
+impl TypeReaders {
+    /// Returns the next type; the one before is not to be taken any more.
+    pub(crate) fn next(&mut self) -> Option<TypeReader> {
+        self.readers.next()
+    }
+}
+
 /// One type being read.
 #[derive(Debug)]
 pub(crate) struct TypeReader {
@@ -60,7 +75,6 @@ pub(crate) struct TypeReader {
     pages: mpsc::Receiver<Delivery>,
     place: usize,
     taken: watch::Sender<usize>,
-    _task: AbortOnDropHandle<()>,
 }
 
 impl TypeReader {
@@ -75,13 +89,13 @@ impl TypeReader {
     }
 }
 
-/// Begins to read all types; the readers come back in the same order and are to be taken in it.
+/// Begins to read all types; they are to be taken in the same order.
 pub(crate) fn read_types(
     cluster: &Cluster,
     types: &[SelectedType],
     label_selector: Option<&str>,
     limits: ReadLimits,
-) -> Vec<TypeReader> {
+) -> TypeReaders {
     let workers = Arc::new(Semaphore::new(limits.workers.max(1)));
     let budget = Budget {
         kib: Arc::new(Semaphore::new(kib(limits.ahead) as usize)),
@@ -89,9 +103,10 @@ pub(crate) fn read_types(
     };
     let taken = watch::Sender::new(0);
     let mut readers = Vec::with_capacity(types.len());
+    let mut tasks = Vec::with_capacity(types.len());
     for (place, selected) in types.iter().enumerate() {
         let (sender, pages) = mpsc::channel(QUEUE);
-        let task = ReadTask {
+        tasks.push(ReadTask {
             cluster: cluster.clone(),
             api_type: Arc::clone(&selected.api_type),
             scopes: selected.scopes.clone(),
@@ -101,22 +116,34 @@ pub(crate) fn read_types(
             taken: taken.subscribe(),
             budget: budget.clone(),
             sender,
-        };
-        let workers = Arc::clone(&workers);
-        let task = tokio::spawn(async move {
-            // Never closed, so this cannot fail; and tokio's semaphore serves in the order of asking.
-            let _worker = workers.acquire_owned().await;
-            task.run().await;
         });
         readers.push(TypeReader {
             api_type: Arc::clone(&selected.api_type),
             pages,
             place,
             taken: taken.clone(),
-            _task: AbortOnDropHandle::new(task),
         });
     }
-    readers
+    // One task starts all others, each once it has a worker. Were they to ask for workers themselves, later types could
+    // be faster, hold every worker with full queues, and leave none for the type that is being taken.
+    let starter = tokio::spawn(async move {
+        let mut running = JoinSet::new();
+        for task in tasks {
+            // The semaphore is never closed.
+            let Ok(worker) = Arc::clone(&workers).acquire_owned().await else {
+                break;
+            };
+            running.spawn(async move {
+                task.run().await;
+                drop(worker);
+            });
+        }
+        while running.join_next().await.is_some() {}
+    });
+    TypeReaders {
+        readers: readers.into_iter(),
+        _starter: AbortOnDropHandle::new(starter),
+    }
 }
 
 #[derive(Clone)]

@@ -22,6 +22,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the API server may stay silent. Watches are shorter, see [`super::wait`].
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Pauses between tries while the API server is too busy, some eight seconds in all.
+const BUSY_PAUSES: [Duration; 5] = [
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+];
+
 /// Flags of every command.
 #[derive(Args, Debug)]
 pub struct GlobalArgs {
@@ -178,7 +187,7 @@ impl Cluster {
     /// Turns an answer of the API server, or its lack, into one sentence that says what to do.
     pub(crate) fn explain(&self, error: &kube::Error) -> anyhow::Error {
         match error {
-            kube::Error::Api(status) => self.explain_status(status),
+            kube::Error::Api(status) => explain_status(&self.url, &self.namespace, status),
             kube::Error::Auth(cause) => {
                 anyhow!("the kubeconfig's credentials cannot be used: {cause}")
             }
@@ -199,34 +208,54 @@ impl Cluster {
             }
         }
     }
+}
 
-    fn explain_status(&self, status: &Status) -> anyhow::Error {
-        match status.code {
-            401 => anyhow!(
-                "the cluster at {} does not accept the kubeconfig's credentials; renew them or choose another \
-                 context with --kubecontext",
-                self.url
-            ),
-            403 => anyhow!(
-                "{}; ask the cluster's administrator for this right",
-                status.message
-            ),
-            404 if is_missing_namespace(status) => anyhow!(
-                "namespace {:?} does not exist; name Ark's namespace with -n, or set Ark up with `ark install`",
-                self.namespace
-            ),
-            404 if !names_an_object(status) => anyhow!(
-                "the cluster at {} does not know Ark's types; set them up with `ark install`",
-                self.url
-            ),
-            429 | 503 | 504 => anyhow!(
-                "the cluster at {} is too busy ({}); try again in a moment",
-                self.url,
-                status.message
-            ),
-            _ => anyhow!("the cluster refused: {}", status.message),
+/// Says what to do about a refusal.
+fn explain_status(url: &str, namespace: &str, status: &Status) -> anyhow::Error {
+    match status.code {
+        401 => anyhow!(
+            "the cluster at {url} does not accept the kubeconfig's credentials; renew them or choose another \
+             context with --kubecontext"
+        ),
+        403 => anyhow!(
+            "{}; ask the cluster's administrator for this right",
+            status.message
+        ),
+        404 if is_missing_namespace(status) => anyhow!(
+            "namespace {namespace:?} does not exist; name Ark's namespace with -n, or set Ark up with `ark install`"
+        ),
+        404 if !names_an_object(status) => anyhow!(
+            "the cluster at {url} does not know Ark's types; set them up with `ark install`"
+        ),
+        429 | 503 | 504 => anyhow!(
+            "the cluster at {} is too busy ({}); try again in a moment",
+            url,
+            status.message
+        ),
+        _ => anyhow!("the cluster refused: {}", status.message),
+    }
+}
+
+/// Repeats a call that was turned away with 429: nothing has been done then, so any call may be repeated. An API server
+/// says so for a moment after a type was installed.
+pub(crate) async fn patiently<T, F>(call: impl Fn() -> F) -> kube::Result<T>
+where
+    F: Future<Output = kube::Result<T>>,
+{
+    repeat_while_busy(&BUSY_PAUSES, call).await
+}
+
+async fn repeat_while_busy<T, F>(pauses: &[Duration], call: impl Fn() -> F) -> kube::Result<T>
+where
+    F: Future<Output = kube::Result<T>>,
+{
+    for pause in pauses {
+        match call().await {
+            Err(kube::Error::Api(status)) if status.code == 429 => tokio::time::sleep(*pause).await,
+            answer => return answer,
         }
     }
+    call().await
 }
 
 /// Returns whether a 404 is about one object; a type that does not exist is answered without naming one.
@@ -243,4 +272,62 @@ fn is_missing_namespace(status: &Status) -> bool {
             .details
             .as_ref()
             .is_some_and(|details| details.kind == "namespaces")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_say_what_to_do() {
+        for (status, sentence) in [
+            (
+                r#"{"code": 404, "message": "404 page not found", "reason": "Failed to parse error data"}"#,
+                "the cluster at https://c does not know Ark's types; set them up with `ark install`",
+            ),
+            (
+                r#"{"code": 404, "message": "namespaces \"ark\" not found", "reason": "NotFound",
+                    "details": {"name": "ark", "kind": "namespaces"}}"#,
+                "namespace \"ark\" does not exist; name Ark's namespace with -n, or set Ark up with `ark install`",
+            ),
+            (
+                r#"{"code": 401, "message": "Unauthorized", "reason": "Unauthorized"}"#,
+                "the cluster at https://c does not accept the kubeconfig's credentials; renew them or choose another \
+                 context with --kubecontext",
+            ),
+            (
+                r#"{"code": 403, "message": "backups is forbidden", "reason": "Forbidden"}"#,
+                "backups is forbidden; ask the cluster's administrator for this right",
+            ),
+            (
+                r#"{"code": 429, "message": "storage is (re)initializing", "reason": "TooManyRequests"}"#,
+                "the cluster at https://c is too busy (storage is (re)initializing); try again in a moment",
+            ),
+            (
+                r#"{"code": 422, "message": "spec.ttl: Invalid value", "reason": "Invalid"}"#,
+                "the cluster refused: spec.ttl: Invalid value",
+            ),
+        ] {
+            let status: Status = serde_json::from_str(status).unwrap();
+            assert_eq!(
+                explain_status("https://c", "ark", &status).to_string(),
+                sentence
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_busy_server_is_asked_again_and_others_are_not() {
+        for (code, calls) in [(429, 3), (503, 1), (404, 1)] {
+            let called = std::cell::Cell::new(0);
+            let answer: kube::Result<()> = repeat_while_busy(&[Duration::ZERO; 2], || {
+                called.set(called.get() + 1);
+                let status = Status::failure("no", "No").with_code(code);
+                std::future::ready(Err(kube::Error::Api(status.boxed())))
+            })
+            .await;
+            assert!(answer.is_err());
+            assert_eq!(called.get(), calls, "{code}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The command line: the tree of commands, and how each is carried out.
 //!
 //! One file a command. A command turns its flags into objects or queries, talks to the API server, and prints through
-//! [`output`] alone. It never talks to a store. Noun-first and verb-first forms share their arguments.
+//! `output.rs` alone. It never talks to a store. Noun-first and verb-first forms share their arguments.
 
 mod backup;
 mod context;

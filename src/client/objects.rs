@@ -9,7 +9,7 @@ use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::context::Cluster;
+use super::context::{Cluster, patiently};
 use crate::api::{Backup, DeleteBackupRequest, FIELD_MANAGER, Restore};
 
 /// One of Ark's types, with the words that commands have for it.
@@ -44,7 +44,8 @@ impl Kind for DeleteBackupRequest {
 /// # Errors
 /// It does not exist; the sentence names the command that lists those that do.
 pub(crate) async fn get<K: Kind>(cluster: &Cluster, name: &str) -> anyhow::Result<K> {
-    let found = cluster.api::<K>().get_opt(name).await;
+    let api = cluster.api::<K>();
+    let found = patiently(|| api.get_opt(name)).await;
     found
         .map_err(|error| cluster.explain(&error))?
         .ok_or_else(|| missing::<K>(cluster, name))
@@ -73,7 +74,8 @@ pub(crate) async fn find<K: Kind>(
         if let Some(selector) = selector {
             params = params.labels(selector);
         }
-        let listed = cluster.api::<K>().list(&params).await;
+        let api = cluster.api::<K>();
+        let listed = patiently(|| api.list(&params)).await;
         return Ok(listed.map_err(|error| cluster.explain(&error))?.items);
     }
     let mut found = Vec::with_capacity(names.len());
@@ -92,7 +94,8 @@ pub(crate) async fn create<K: Kind>(cluster: &Cluster, object: &K) -> anyhow::Re
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PostParams::default()
     };
-    match cluster.api::<K>().create(&params, object).await {
+    let api = cluster.api::<K>();
+    match patiently(|| api.create(&params, object)).await {
         Ok(created) => Ok(created),
         Err(kube::Error::Api(status)) if status.is_already_exists() => bail!(
             "{noun} {name:?} exists already in namespace {:?}; choose another name, or remove it with \

@@ -11,7 +11,6 @@ use anyhow::{anyhow, bail};
 use futures::StreamExt as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kube::ResourceExt;
-use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 
 use super::context::Cluster;
@@ -21,7 +20,11 @@ use crate::api::{Backup, BackupPhase, Progress, Restore, RestorePhase};
 
 /// How long one watch lasts: shorter than the silence the connection tolerates.
 const WATCH_SECONDS: u32 = 20;
-/// How often a line is printed where there is no terminal.
+/// How long to wait after a lost connection. Short and steady: somebody sits in front of it.
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
+/// How often the rate is worked out again.
+const TICK: Duration = Duration::from_secs(1);
+/// How often a line is printed, at most, where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A type whose objects stand for a run.
@@ -90,7 +93,7 @@ pub(crate) async fn wait<K: Run>(cluster: &Cluster, created: &K) -> anyhow::Resu
     let config = watcher::Config::default()
         .fields(&format!("metadata.name={name}"))
         .timeout(WATCH_SECONDS);
-    let mut events = pin!(watcher::watcher(cluster.api::<K>(), config).default_backoff());
+    let mut events = pin!(watcher::watcher(cluster.api::<K>(), config));
     let mut view = View::new();
     let mut listed = false;
     let gone = || {
@@ -98,7 +101,18 @@ pub(crate) async fn wait<K: Run>(cluster: &Cluster, created: &K) -> anyhow::Resu
             "{noun} {name:?} has been deleted while waiting for it; `ark {noun} get` lists those there are"
         )
     };
-    while let Some(event) = events.next().await {
+    let mut ticks = tokio::time::interval(TICK);
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            _ = ticks.tick() => {
+                view.draw(Instant::now())?;
+                continue;
+            }
+        };
+        let Some(event) = event else {
+            bail!("the watch of {noun} {name:?} has ended; see `ark {noun} describe {name}`");
+        };
         let object = match event {
             Ok(Event::Init) => {
                 listed = false;
@@ -109,6 +123,8 @@ pub(crate) async fn wait<K: Run>(cluster: &Cluster, created: &K) -> anyhow::Resu
             Ok(Event::InitApply(object) | Event::Apply(object)) => object,
             Err(error) => {
                 view.interrupted(cluster, &error)?;
+                // The watcher sends its next request when it is asked for the next event.
+                tokio::time::sleep(RETRY_PAUSE).await;
                 continue;
             }
         };
@@ -121,9 +137,9 @@ pub(crate) async fn wait<K: Run>(cluster: &Cluster, created: &K) -> anyhow::Resu
             view.finish();
             return report(noun, &name, &state, begun.elapsed());
         }
-        view.show(&state, Instant::now())?;
+        view.see(state);
+        view.draw(Instant::now())?;
     }
-    bail!("the watch of {noun} {name:?} has ended; see `ark {noun} describe {name}`")
 }
 
 /// Says how a run ended.
@@ -143,10 +159,10 @@ fn end_line(noun: &str, name: &str, state: &RunState, elapsed: Duration) -> Stri
     let items = state
         .progress
         .as_ref()
-        .map(|progress| format!("{} items, ", progress.items_done))
+        .map(|progress| format!("items: {}, ", progress.items_done))
         .unwrap_or_default();
     format!(
-        "{noun} \"{name}\": {} after {:.1}s, {items}{} warnings, {} errors",
+        "The {noun} \"{name}\" has ended: {} after {:.1}s ({items}warnings: {}, errors: {})",
         output::one_line(&state.phase),
         elapsed.as_secs_f64(),
         state.warnings,
@@ -158,7 +174,8 @@ fn end_line(noun: &str, name: &str, state: &RunState, elapsed: Duration) -> Stri
 struct View {
     bar: Option<ProgressBar>,
     meter: Meter,
-    last: Option<(Instant, String)>,
+    state: Option<RunState>,
+    printed: Option<(Instant, RunState)>,
     connected: bool,
 }
 
@@ -175,25 +192,34 @@ impl View {
         Self {
             bar,
             meter: Meter::default(),
-            last: None,
+            state: None,
+            printed: None,
             connected: true,
         }
     }
 
-    fn show(&mut self, state: &RunState, now: Instant) -> anyhow::Result<()> {
+    /// Takes note of how far the run has come.
+    fn see(&mut self, state: RunState) {
         self.connected = true;
+        self.state = Some(state);
+    }
+
+    /// Shows what was seen last, as it is at `now`.
+    fn draw(&mut self, now: Instant) -> anyhow::Result<()> {
+        let Some(state) = self.state.as_ref().filter(|_| self.connected) else {
+            return Ok(());
+        };
         let line = self.meter.line(state, now);
         if let Some(bar) = &self.bar {
             bar.set_message(line);
             return Ok(());
         }
-        let due = self
-            .last
-            .as_ref()
-            .is_none_or(|(at, text)| *text != line && now.duration_since(*at) >= LINE_INTERVAL);
-        if due {
+        let is_due = self.printed.as_ref().is_none_or(|(at, printed)| {
+            printed != state && now.duration_since(*at) >= LINE_INTERVAL
+        });
+        if is_due {
             output::line(&line)?;
-            self.last = Some((now, line));
+            self.printed = Some((now, state.clone()));
         }
         Ok(())
     }
@@ -327,7 +353,7 @@ mod tests {
         state.errors = 1;
         assert_eq!(
             end_line("backup", "a", &state, Duration::from_millis(2_340)),
-            "backup \"a\": PartiallyFailed after 2.3s, 12 items, 0 warnings, 1 errors"
+            "The backup \"a\" has ended: PartiallyFailed after 2.3s (items: 12, warnings: 0, errors: 1)"
         );
     }
 }

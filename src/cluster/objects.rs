@@ -25,6 +25,8 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
 pub struct CreateOptions {
     /// Checks everything and stores nothing.
     pub dry_run: bool,
+    /// Refuses fields that the type does not have, instead of dropping them.
+    pub strict: bool,
 }
 
 /// What the server says of an object it created.
@@ -67,13 +69,18 @@ impl Cluster {
         api_type: &ApiType,
         namespace: Option<&str>,
         name: &str,
-        body: Vec<u8>,
+        body: impl Into<Bytes> + Send,
         options: CreateOptions,
     ) -> Result<Created, ClusterError> {
         let action = describe("create", api_type, namespace, name);
         let dry_run = if options.dry_run { "&dryRun=All" } else { "" };
+        let strict = if options.strict {
+            "&fieldValidation=Strict"
+        } else {
+            ""
+        };
         let path = format!(
-            "{}?fieldManager={FIELD_MANAGER}{dry_run}",
+            "{}?fieldManager={FIELD_MANAGER}{dry_run}{strict}",
             api_type.path(namespace)
         );
         let answer = self

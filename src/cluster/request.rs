@@ -85,7 +85,7 @@ impl Cluster {
         let body = match body {
             Some((content_type, body)) => {
                 request = request.header(header::CONTENT_TYPE, content_type);
-                Body::from(body.to_vec())
+                Body::from(body)
             }
             None => Body::empty(),
         };

@@ -4,7 +4,7 @@ use clap::Args;
 use kube::api::DeleteParams;
 
 use crate::api::Restore;
-use crate::client::context::Context;
+use crate::client::context::{Context, patiently};
 use crate::client::{Outcome, objects, output};
 
 /// Which restores to delete.
@@ -24,8 +24,9 @@ pub(crate) async fn run(context: &Context, args: RestoreDeleteArgs) -> anyhow::R
     let api = cluster.api::<Restore>();
     // All are looked for first: a misspelt name ends the command with nothing done.
     objects::find::<Restore>(&cluster, &names, None).await?;
+    let params = DeleteParams::default();
     for name in &names {
-        match api.delete(name, &DeleteParams::default()).await {
+        match patiently(|| api.delete(name, &params)).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.is_not_found() => {}
             Err(error) => return Err(cluster.explain(&error)),

@@ -1,0 +1,303 @@
+//! Carries a plan out: the only place of a restore that writes to the cluster.
+//!
+//! The definitions come first and are awaited, then the namespaces, then wave after wave. Within a wave objects are
+//! read frame by frame and created side by side, one request each; only what is there already costs a second one.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use futures::{StreamExt as _, stream};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::cluster::{Cluster, ClusterErrorKind};
+
+use super::open::{Body, FrameResult, OpenError, Opened};
+use super::patience::Patience;
+use super::plan::{self, NamespaceStep, PlannedType, RestorePlan, Step};
+use super::report::{Outcome, Report};
+use super::transform::Facts;
+use super::{RestoreOptions, definitions, waves};
+
+/// How long after a definition came into force its type may take to be listed.
+const DISCOVERY_LAG: Duration = Duration::from_secs(30);
+
+/// A restore being carried out.
+#[derive(Debug)]
+pub(super) struct Applier<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) opened: &'a Opened,
+    pub(super) options: &'a RestoreOptions,
+    /// When the Restore was created, if that is known: what carries its mark and is older, an earlier one made.
+    pub(super) since: Option<Timestamp>,
+    pub(super) facts: Facts,
+    /// The facts for objects that are in place.
+    pub(super) existing_facts: Facts,
+    pub(super) types: Vec<PlannedType>,
+    pub(super) patience: Patience,
+    pub(super) report: Report<'a>,
+    /// Targets that could not be had; nothing can go into them.
+    pub(super) lost_namespaces: HashSet<String>,
+}
+
+impl Applier<'_> {
+    /// Carries the plan out, as far as the server answers.
+    pub(super) async fn run(&mut self, plan: &RestorePlan) {
+        let mut waves = plan.waves.iter();
+        if plan.has_definitions
+            && let Some(wave) = waves.next()
+        {
+            self.wave(wave).await;
+            self.serve_types(plan).await;
+        }
+        self.namespaces(&plan.namespaces).await;
+        for wave in waves {
+            if self.patience.is_lost() {
+                break;
+            }
+            self.wave(wave).await;
+        }
+        if self.patience.is_lost() {
+            self.report.fail_all(format!(
+                "the API server stopped answering; {} objects were not tried. Restore again when it is back",
+                self.report.left()
+            ));
+        }
+    }
+
+    /// Restores the objects of a wave.
+    async fn wave(&self, steps: &[Step]) {
+        let started = Instant::now();
+        let by_place: HashMap<usize, usize> = steps
+            .iter()
+            .enumerate()
+            .map(|(at, step)| (step.entry, at))
+            .collect();
+        let places = steps.iter().map(|step| step.entry).collect();
+        self.opened
+            .bodies(places)
+            .flat_map(|frame| stream::iter(self.unpack(frame)))
+            .filter_map(|(place, body)| {
+                std::future::ready(by_place.get(&place).map(|at| (*at, body)))
+            })
+            .map(|(at, body)| self.report_step(&steps[at], body))
+            .buffer_unordered(self.options.concurrency.max(1))
+            .collect::<()>()
+            .await;
+        let first = steps.first().map_or("", |step| {
+            self.types[step.planned_type].group_resource.as_str()
+        });
+        tracing::info!(first, items = steps.len(), took = ?started.elapsed(), "a wave is done");
+    }
+
+    async fn report_step(&self, step: &Step, body: Body) {
+        // The rest of the wave is counted, not tried.
+        if self.patience.is_lost() {
+            return;
+        }
+        let outcome = self.restore(step, body).await;
+        self.report.done(outcome);
+    }
+
+    /// Returns the bodies of a frame; reports one that cannot be read.
+    fn unpack(&self, frame: FrameResult) -> Vec<(usize, Body)> {
+        frame.unwrap_or_else(|(places, error)| {
+            self.report_frame(&places, &error);
+            Vec::new()
+        })
+    }
+
+    fn report_frame(&self, places: &[usize], error: &OpenError) {
+        let names: Vec<String> = places
+            .iter()
+            .take(3)
+            .map(|place| self.opened.entries()[*place].path())
+            .collect();
+        self.report.fail_all(format!(
+            "{} objects could not be read from the backup ({}{}): {error}",
+            places.len(),
+            names.join(", "),
+            if places.len() > names.len() {
+                ", ..."
+            } else {
+                ""
+            },
+        ));
+        for _ in places {
+            self.report.done(Outcome::Failed);
+        }
+    }
+
+    /// Waits for restored definitions and looks their types up; reports each type that does not come (case 13).
+    async fn serve_types(&mut self, plan: &RestorePlan) {
+        let mut counts: BTreeMap<usize, u64> = BTreeMap::new();
+        for step in plan.waves.iter().flatten() {
+            if self.types[step.planned_type].served.is_none() {
+                *counts.entry(step.planned_type).or_default() += 1;
+            }
+        }
+        let Some(definitions) = self
+            .types
+            .iter()
+            .find(|one| waves::is_definition(&one.group_resource))
+            .and_then(|one| one.served.clone())
+        else {
+            return;
+        };
+        if counts.is_empty() {
+            return;
+        }
+        let names = counts
+            .keys()
+            .map(|at| self.types[*at].group_resource.clone())
+            .collect();
+        let problems = definitions::wait(
+            self.cluster,
+            &definitions,
+            names,
+            self.options.definition_timeout,
+        )
+        .await;
+        let awaited: Vec<usize> = counts
+            .keys()
+            .copied()
+            .filter(|at| !problems.contains_key(&self.types[*at].group_resource))
+            .collect();
+        let lookup = self.look_up(&awaited).await;
+        for (at, count) in counts {
+            let planned = &self.types[at];
+            if planned.served.is_some() {
+                continue;
+            }
+            let why = problems
+                .get(&planned.group_resource)
+                .cloned()
+                .or_else(|| lookup.clone())
+                .unwrap_or_else(|| "the server does not list the type".to_owned());
+            self.report.fail_all(format!(
+                "{}: {count} object{} not restored: {why}",
+                planned.group_resource,
+                if count == 1 { "" } else { "s" },
+            ));
+        }
+    }
+
+    /// Refreshes discovery until it has the types; returns why it could not be read, if so.
+    async fn look_up(&mut self, awaited: &[usize]) -> Option<String> {
+        let deadline = Instant::now() + DISCOVERY_LAG;
+        let mut pause = Duration::from_millis(50);
+        let mut problem = None;
+        loop {
+            if awaited.iter().all(|at| self.types[*at].served.is_some()) {
+                return None;
+            }
+            if Instant::now() >= deadline {
+                return problem;
+            }
+            match self.cluster.discover().await {
+                Ok(discovery) => {
+                    problem = None;
+                    for at in awaited {
+                        let planned = &mut self.types[*at];
+                        planned.served = plan::serve(&planned.key, &discovery);
+                    }
+                }
+                Err(error) => problem = Some(error.to_string()),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    }
+
+    /// Makes sure of each namespace once (cases 18 to 21).
+    async fn namespaces(&mut self, steps: &[NamespaceStep]) {
+        let by_place: HashMap<usize, usize> = steps
+            .iter()
+            .enumerate()
+            .filter_map(|(at, step)| Some((step.entry?, at)))
+            .collect();
+        let bare: Vec<(usize, Option<Body>)> = steps
+            .iter()
+            .enumerate()
+            .filter(|(_, step)| step.entry.is_none())
+            .map(|(at, _)| (at, None))
+            .collect();
+        let lost = {
+            let this = &*self;
+            let stored = this
+                .opened
+                .bodies(by_place.keys().copied().collect())
+                .flat_map(|frame| {
+                    let bodies = this.unpack_namespaces(frame).into_iter();
+                    stream::iter(
+                        bodies
+                            .filter_map(|(place, body)| Some((*by_place.get(&place)?, body)))
+                            .collect::<Vec<_>>(),
+                    )
+                });
+            stream::iter(bare)
+                .chain(stored)
+                .map(|(at, body)| this.report_namespace(&steps[at], body))
+                .buffer_unordered(this.options.concurrency.max(1))
+                .filter_map(std::future::ready)
+                .collect::<HashSet<String>>()
+                .await
+        };
+        self.lost_namespaces = lost;
+    }
+
+    /// Returns the stored Namespaces of a frame. Where it cannot be read they are made bare: what goes into them is
+    /// worth more than their labels.
+    fn unpack_namespaces(&self, frame: FrameResult) -> Vec<(usize, Option<Body>)> {
+        match frame {
+            Ok(bodies) => bodies
+                .into_iter()
+                .map(|(place, body)| (place, Some(body)))
+                .collect(),
+            Err((places, error)) => {
+                self.report.fail(
+                    None,
+                    format!("namespaces are made without their labels and annotations: {error}"),
+                );
+                places.into_iter().map(|place| (place, None)).collect()
+            }
+        }
+    }
+
+    /// Makes sure of a namespace and reports; returns its name if it cannot be had.
+    async fn report_namespace(&self, step: &NamespaceStep, body: Option<Body>) -> Option<String> {
+        let result = self.namespace(step, body).await;
+        let (outcome, lost) = match result {
+            Ok(outcome) => (outcome, None),
+            Err(problem) => {
+                let affected = match step.items {
+                    0 => String::new(),
+                    1 => "; its 1 object is not restored".to_owned(),
+                    items => format!("; its {items} objects are not restored"),
+                };
+                self.report
+                    .fail(Some(&step.target), format!("{problem}{affected}"));
+                (Outcome::Failed, Some(step.target.clone()))
+            }
+        };
+        self.report.done(outcome);
+        lost
+    }
+}
+
+/// Returns whether an object that cannot be created may be there all the same (case 74): its name may be taken, or
+/// what it asks for taken by itself.
+pub(super) fn may_be_there(kind: ClusterErrorKind) -> bool {
+    match kind {
+        ClusterErrorKind::AlreadyExists
+        | ClusterErrorKind::Invalid
+        | ClusterErrorKind::Denied
+        | ClusterErrorKind::Conflict
+        | ClusterErrorKind::ServerError => true,
+        ClusterErrorKind::NotFound
+        | ClusterErrorKind::Gone
+        | ClusterErrorKind::TooManyRequests
+        | ClusterErrorKind::Unreachable
+        | ClusterErrorKind::Malformed => false,
+    }
+}

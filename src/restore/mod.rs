@@ -1,0 +1,318 @@
+//! The restore engine: open, plan, transform, apply, report.
+//!
+//! It reads a backup from a location and writes its objects to a cluster. It knows no controller: whoever calls it
+//! decides when, and records what it returns. A restore that was interrupted is started again from the start: what
+//! carries its mark is done.
+//!
+//! Which question is answered where:
+//! - `open`: how a backup is read, and how much memory that takes;
+//! - `select`, `plan`: which objects are restored, and in what version of their type;
+//! - `waves`: what is restored before what;
+//! - `derived`: what is not restored because the cluster makes it itself;
+//! - `transform`: what becomes of an object, by its type;
+//! - `apply`, `namespaces`, `definitions`, `step`: how all that is carried out;
+//! - `compare`: whether what is there already is the same;
+//! - `patience`: what is tried again, and for how long;
+//! - `report`: how warnings, errors and progress are kept.
+
+mod apply;
+mod compare;
+mod definitions;
+mod derived;
+mod namespaces;
+mod object;
+mod open;
+mod patience;
+mod plan;
+mod report;
+mod select;
+mod step;
+#[cfg(test)]
+mod testing;
+mod transform;
+mod waves;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, Progress, Results, labels, names};
+use crate::archive::Limits;
+use crate::cluster::Cluster;
+use crate::storage::Location;
+
+use self::apply::Applier;
+use self::object::Object;
+use self::open::Opened;
+use self::patience::Patience;
+use self::plan::{RestorePlan, Volume};
+use self::report::Report;
+use self::transform::Facts;
+
+/// A restore to carry out.
+#[derive(Clone, Debug)]
+pub struct RestoreRequest {
+    /// The Restore's name.
+    pub name: String,
+    /// The Restore's UID.
+    pub uid: String,
+    /// When the Restore was created, by the API server's clock: an object that carries the restore's labels and is
+    /// older was made by an earlier restore of the same name. `None` takes every such object for its own work.
+    pub created: Option<Timestamp>,
+    /// What is asked for.
+    pub spec: api::RestoreSpec,
+    /// The backup's stored record: its status names the parts.
+    pub backup: api::Backup,
+}
+
+/// How restores are carried out.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RestoreOptions {
+    /// Requests in flight.
+    pub concurrency: usize,
+    /// Types to restore first, by any of their names; the built-in order follows. Definitions and namespaces come
+    /// before them in any case.
+    pub priorities: Vec<String>,
+    /// The largest object that is read from a backup, in bytes.
+    pub max_entry_size: u64,
+    /// How long a namespace that is being deleted is waited for.
+    pub terminating_timeout: Duration,
+    /// How long a restored definition may take to come into force.
+    pub definition_timeout: Duration,
+}
+
+impl Default for RestoreOptions {
+    fn default() -> Self {
+        Self {
+            concurrency: 32,
+            priorities: Vec::new(),
+            max_entry_size: 64 << 20,
+            terminating_timeout: Duration::from_mins(10),
+            definition_timeout: Duration::from_mins(10),
+        }
+    }
+}
+
+/// How a restore went.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct RestoreOutcome {
+    /// Warnings and errors on single items.
+    pub results: Results,
+    /// Objects and namespaces dealt with.
+    pub items: u64,
+    /// Those of them that were created.
+    pub created: u64,
+    /// Those that were there already.
+    pub existing: u64,
+}
+
+/// Why a restore did not take place.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The request cannot be met as it is; a sentence for each reason. Nothing was created.
+    #[error("{}", .0.join("; "))]
+    Refused(Vec<String>),
+    /// Nothing could be restored.
+    #[error("{reason}")]
+    Failed {
+        /// Why.
+        reason: String,
+        /// What is known of single items.
+        results: Box<Results>,
+    },
+    /// The caller wanted it to end. What was created stays; another run goes on from there.
+    #[error("the restore was cancelled")]
+    Cancelled,
+}
+
+/// Carries out a restore.
+///
+/// May be repeated: an object that this restore has created already counts as done, whatever has become of it since.
+///
+/// # Errors
+/// [`RestoreError`]. Failures of single items are no error but part of the outcome.
+pub async fn run(
+    cluster: &Cluster,
+    location: &Location,
+    request: &RestoreRequest,
+    options: &RestoreOptions,
+    progress: &watch::Sender<Progress>,
+    cancel: &CancellationToken,
+) -> Result<RestoreOutcome, RestoreError> {
+    tokio::select! {
+        // A request in flight may still come through, which the mark on its object tells the next run.
+        () = cancel.cancelled() => Err(RestoreError::Cancelled),
+        outcome = carry_out(cluster, location, request, options, progress) => outcome,
+    }
+}
+
+async fn carry_out(
+    cluster: &Cluster,
+    location: &Location,
+    request: &RestoreRequest,
+    options: &RestoreOptions,
+    progress: &watch::Sender<Progress>,
+) -> Result<RestoreOutcome, RestoreError> {
+    let failed = |reason: String| RestoreError::Failed {
+        reason,
+        results: Box::default(),
+    };
+    let target = cluster
+        .discover()
+        .await
+        .map_err(|error| failed(error.to_string()))?;
+    let limits = Limits::with_max_entry(options.max_entry_size);
+    let opened = Opened::open(location, &request.backup, limits)
+        .await
+        .map_err(|error| failed(error.to_string()))?;
+    let volumes = read_volumes(&opened).await.map_err(failed)?;
+    let snapshots = request
+        .backup
+        .status
+        .as_ref()
+        .map(|status| status.volume_backups.clone())
+        .unwrap_or_default();
+    let mut plan = plan::plan(&plan::Facts {
+        entries: opened.entries(),
+        volumes: &volumes,
+        spec: &request.spec,
+        target: &target,
+        snapshots: &snapshots,
+        priorities: &options.priorities,
+    })
+    .map_err(RestoreError::Refused)?;
+    for ((group_resource, reason), count) in &plan.left_out {
+        tracing::debug!(group_resource, count, reason, "left out");
+    }
+    tracing::info!(
+        restore = request.name,
+        uid = request.uid,
+        backup = request.spec.backup_name,
+        items = plan.items(),
+        waves = plan.waves.len(),
+        "restoring"
+    );
+
+    let facts = facts(request, &mut plan);
+    let mut applier = Applier {
+        cluster,
+        opened: &opened,
+        options,
+        since: request.created,
+        existing_facts: facts.for_existing(),
+        facts,
+        types: std::mem::take(&mut plan.types),
+        patience: Patience::new(),
+        report: Report::new(std::mem::take(&mut plan.results), plan.items(), progress),
+        lost_namespaces: HashSet::new(),
+    };
+    applier.run(&plan).await;
+    let lost = applier.patience.is_lost();
+    let finished = applier.report.finish();
+    if finished.created + finished.there == 0 && finished.results.errors.count() > 0 {
+        let errors = &finished.results.errors;
+        let first = errors
+            .ark
+            .first()
+            .or(errors.cluster.first())
+            .or_else(|| errors.namespaces.values().flatten().next());
+        return Err(RestoreError::Failed {
+            reason: format!(
+                "nothing could be restored{}: {}",
+                if lost {
+                    ", the API server does not answer"
+                } else {
+                    ""
+                },
+                first.map_or("", String::as_str)
+            ),
+            results: Box::new(finished.results),
+        });
+    }
+    Ok(RestoreOutcome {
+        results: finished.results,
+        items: finished.items,
+        created: finished.created,
+        existing: finished.there,
+    })
+}
+
+/// Returns what the rules know beyond an object.
+fn facts(request: &RestoreRequest, plan: &mut RestorePlan) -> Facts {
+    let marks = if request.spec.label_restored == Some(false) {
+        Vec::new()
+    } else {
+        let restore = names::label_value(&request.name);
+        vec![
+            (labels::RESTORE, restore.clone()),
+            (labels::RESTORE_NAME, restore),
+            (
+                labels::BACKUP_NAME,
+                names::label_value(&request.spec.backup_name),
+            ),
+        ]
+    };
+    Facts {
+        namespace_mapping: request.spec.namespace_mapping.clone(),
+        marks,
+        provisioned_anew: std::mem::take(&mut plan.provisioned_anew),
+    }
+}
+
+/// Reads what the plan has to know of persistent volumes: the index does not say whose they are.
+async fn read_volumes(opened: &Opened) -> Result<Vec<Volume>, String> {
+    let places = opened
+        .entries()
+        .iter()
+        .enumerate()
+        .filter(|(_, entry)| {
+            entry.type_key.resource == "persistentvolumes" && entry.type_key.group.is_empty()
+        })
+        .map(|(place, _)| place)
+        .collect();
+    let mut frames = std::pin::pin!(opened.bodies(places));
+    let mut volumes = Vec::new();
+    while let Some(frame) = frames.next().await {
+        let bodies = frame.map_err(|(_, error)| error.to_string())?;
+        for (place, body) in bodies {
+            let entry = &opened.entries()[place];
+            let object: Object = serde_json::from_slice(&body.bytes)
+                .map_err(|error| format!("persistentvolumes {}: {error}", entry.name))?;
+            let claim = |key: &str| object::text(&object, &["spec", "claimRef", key]).to_owned();
+            volumes.push(Volume {
+                name: entry.name.to_string(),
+                deleted_with_claim: object::text(
+                    &object,
+                    &["spec", "persistentVolumeReclaimPolicy"],
+                ) == "Delete",
+                claim: Some((claim("namespace"), claim("name")))
+                    .filter(|(_, name)| !name.is_empty()),
+            });
+        }
+    }
+    Ok(volumes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Controllers spawn restores as tasks.
+    #[allow(dead_code, reason = "that it compiles is the test")]
+    fn runs_can_be_spawned(
+        cluster: &'static Cluster,
+        location: &'static Location,
+        request: &'static RestoreRequest,
+        options: &'static RestoreOptions,
+        progress: &'static watch::Sender<Progress>,
+        cancel: &'static CancellationToken,
+    ) {
+        drop(tokio::spawn(run(
+            cluster, location, request, options, progress, cancel,
+        )));
+    }
+}

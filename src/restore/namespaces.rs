@@ -1,0 +1,129 @@
+//! Makes sure that a target namespace is there (cases 18 to 21).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::cluster::{ApiType, ClusterError, ClusterErrorKind, CreateOptions, NamespaceState};
+
+use super::apply::Applier;
+use super::object::Object;
+use super::open::Body;
+use super::plan::NamespaceStep;
+use super::report::Outcome;
+use super::transform;
+
+/// How often a namespace that is being deleted is looked at.
+const PAUSE: Duration = Duration::from_millis(500);
+
+impl Applier<'_> {
+    /// Creates a namespace, from its stored object if there is one; leaves one that is there as it is (case 19), and
+    /// waits for one that is being deleted (case 20).
+    ///
+    /// # Errors
+    /// Why the namespace cannot be had, in words for the report.
+    pub(super) async fn namespace(
+        &self,
+        step: &NamespaceStep,
+        body: Option<Body>,
+    ) -> Result<Outcome, String> {
+        let object = self.namespace_object(step, body);
+        let deadline = Instant::now() + self.options.terminating_timeout;
+        loop {
+            if self.patience.is_lost() {
+                return Err(format!("namespace {} was not tried", step.target));
+            }
+            match self.create_namespace(step, &object).await {
+                Ok(()) => return Ok(Outcome::Created),
+                Err(error) if error.kind == ClusterErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error.to_string()),
+            }
+            match self.cluster.namespace_state(&step.target).await {
+                Ok(Some(NamespaceState::Active)) => return Ok(Outcome::There),
+                // Gone since: the next round creates it.
+                Ok(None) => {}
+                Ok(Some(NamespaceState::Terminating)) => {
+                    self.wait_until_gone(step, deadline).await?;
+                }
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+
+    async fn create_namespace(
+        &self,
+        step: &NamespaceStep,
+        object: &Bytes,
+    ) -> Result<(), ClusterError> {
+        let api_type = ApiType {
+            version: "v1".to_owned(),
+            resource: "namespaces".to_owned(),
+            ..ApiType::default()
+        };
+        self.patience
+            .send(|| {
+                let create = self.cluster.create(
+                    &api_type,
+                    None,
+                    &step.target,
+                    object.clone(),
+                    CreateOptions::default(),
+                );
+                async { create.await.map(|_| ()) }
+            })
+            .await
+    }
+
+    async fn wait_until_gone(&self, step: &NamespaceStep, deadline: Instant) -> Result<(), String> {
+        tracing::info!(
+            namespace = step.target,
+            "waiting for a namespace to be deleted"
+        );
+        loop {
+            match self.cluster.namespace_state(&step.target).await {
+                Ok(Some(NamespaceState::Terminating)) => {}
+                Ok(Some(NamespaceState::Active) | None) => return Ok(()),
+                Err(error) => return Err(error.to_string()),
+            }
+            if Instant::now() >= deadline {
+                return Err(format!(
+                    "namespace {} is still being deleted after {} s; restore again when it is gone",
+                    step.target,
+                    self.options.terminating_timeout.as_secs()
+                ));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Returns the Namespace to create: the stored one under its target name, else a bare one (case 21).
+    fn namespace_object(&self, step: &NamespaceStep, body: Option<Body>) -> Bytes {
+        let stored = body.and_then(|body| {
+            serde_json::from_slice::<Object>(&body.bytes)
+                .inspect_err(|error| {
+                    self.report.warn(
+                        Some(&step.target),
+                        format!(
+                            "namespace {} is made without its labels and annotations: {error}",
+                            step.target
+                        ),
+                    );
+                })
+                .ok()
+        });
+        let object = match stored {
+            Some(mut object) => {
+                transform::own_metadata(&mut object, &step.target);
+                object.insert("apiVersion".to_owned(), Value::from("v1"));
+                object.insert("kind".to_owned(), Value::from("Namespace"));
+                Value::Object(object)
+            }
+            None => {
+                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": step.target}})
+            }
+        };
+        object.to_string().into()
+    }
+}

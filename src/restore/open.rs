@@ -1,0 +1,269 @@
+//! Opens a backup: its index as a whole, its objects frame by frame.
+//!
+//! Memory: the index, and the frames that are in use, which together stay within [`FRAME_BUDGET`] (or one frame, if
+//! that is larger). A frame counts until the last of its objects is dealt with.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::io::{StreamReader, SyncIoBridge};
+
+use crate::api::{Backup, Part, names};
+use crate::archive::{ArchiveError, FrameRef, Index, IndexEntry, Limits, read_frame};
+use crate::providers::store::ErrorKind;
+use crate::storage::{BackupKey, BackupKeys, Location, PartKind, StorageError};
+
+/// How many bytes of decompressed frames are in use at once.
+const FRAME_BUDGET: usize = 8 << 20;
+/// How many frames are read ahead.
+const READ_AHEAD: usize = 2;
+/// How often a frame is asked for.
+const TRIES: u32 = 5;
+/// The first pause between two tries; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// Why a backup, or a frame of it, cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    #[error("{0}")]
+    Foreign(String),
+    #[error("{0}")]
+    Storage(#[from] StorageError),
+    #[error("{}", chain(.0))]
+    Archive(#[from] ArchiveError),
+    #[error("{key} is damaged: {problem}")]
+    Damaged { key: String, problem: String },
+    #[error("reading the index ended early: {0}")]
+    Ended(#[from] tokio::task::JoinError),
+}
+
+/// An open backup.
+#[derive(Debug)]
+pub(super) struct Opened {
+    location: Location,
+    contents: Part,
+    index: Index,
+    budget: Arc<Semaphore>,
+}
+
+/// An object's body, and the share of the budget that its frame takes.
+#[derive(Clone, Debug)]
+pub(super) struct Body {
+    pub(super) bytes: Bytes,
+    /// Held, not read.
+    #[allow(dead_code, reason = "its drop gives the budget back")]
+    share: Arc<OwnedSemaphorePermit>,
+}
+
+/// What a frame held of what was asked for: each entry's place in the index with its body; or, if it cannot be read,
+/// the places and why.
+pub(super) type FrameResult = Result<Vec<(usize, Body)>, (Vec<usize>, OpenError)>;
+
+impl Opened {
+    /// Reads and checks the index of a backup.
+    pub(super) async fn open(
+        location: &Location,
+        backup: &Backup,
+        limits: Limits,
+    ) -> Result<Self, OpenError> {
+        let name = backup.metadata.name.as_deref().unwrap_or_default();
+        let keys = BackupKeys::new(name)?;
+        let parts = backup
+            .status
+            .as_ref()
+            .map_or(&[][..], |status| &status.parts);
+        let part = |wanted: PartKind| {
+            parts
+                .iter()
+                .find(|part| matches!(keys.read(&part.key), Some(BackupKey::Part(_, kind)) if kind == wanted))
+                .cloned()
+        };
+        let (Some(contents), Some(index)) = (part(PartKind::Contents), part(PartKind::Index))
+        else {
+            return Err(OpenError::Foreign(format!(
+                "backup {name} names no contents and index in its record: it was made by another version of Ark, or by \
+                 Velero, which this version cannot restore from"
+            )));
+        };
+        let index = read_index(location, &index, limits).await?;
+        if index.contents_size() != contents.size {
+            return Err(OpenError::Damaged {
+                key: contents.key,
+                problem: format!(
+                    "it has {} bytes; its index describes {}",
+                    contents.size,
+                    index.contents_size()
+                ),
+            });
+        }
+        Ok(Self {
+            location: location.clone(),
+            contents,
+            index,
+            budget: Arc::new(Semaphore::new(FRAME_BUDGET)),
+        })
+    }
+
+    /// Returns the objects of the backup.
+    pub(super) fn entries(&self) -> &[IndexEntry] {
+        self.index.entries()
+    }
+
+    /// Reads the bodies of entries by their places in the index, frame by frame, each frame once.
+    ///
+    /// Whoever keeps bodies keeps later frames from being read.
+    pub(super) fn bodies(&self, places: Vec<usize>) -> impl Stream<Item = FrameResult> + Send + '_ {
+        let mut frames: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        for place in places {
+            frames
+                .entry(self.index.entries()[place].frame)
+                .or_default()
+                .push(place);
+        }
+        stream::iter(frames.into_values())
+            .map(|places| self.frame(places))
+            .buffered(READ_AHEAD)
+    }
+
+    async fn frame(&self, places: Vec<usize>) -> FrameResult {
+        let Some(first) = places.first() else {
+            return Ok(Vec::new());
+        };
+        let frame = self.index.frame(&self.index.entries()[*first]);
+        match self.try_frame(frame, &places).await {
+            Ok(bodies) => Ok(bodies),
+            Err(error) => Err((places, error)),
+        }
+    }
+
+    async fn try_frame(
+        &self,
+        frame: &FrameRef,
+        places: &[usize],
+    ) -> Result<Vec<(usize, Body)>, OpenError> {
+        let entries = self.index.frame_entries(frame);
+        let size = entries
+            .last()
+            .map_or(0, |last| last.offset as usize + last.length as usize);
+        let share = u32::try_from(size.clamp(1, FRAME_BUDGET)).unwrap_or(u32::MAX);
+        let share = Arc::clone(&self.budget)
+            .acquire_many_owned(share)
+            .await
+            .expect("nobody closes the semaphore");
+        let share = Arc::new(share);
+        let compressed = self.fetch(frame).await?;
+        let bodies: Vec<Bytes> = read_frame(&compressed, entries)?
+            .iter()
+            .map(|(_, body)| body)
+            .collect();
+        Ok(places
+            .iter()
+            .filter_map(|place| {
+                let bytes = bodies.get(place.checked_sub(frame.entries.start)?)?.clone();
+                let share = Arc::clone(&share);
+                Some((*place, Body { bytes, share }))
+            })
+            .collect())
+    }
+
+    /// Reads a frame's bytes, again where the store's failure may pass.
+    async fn fetch(&self, frame: &FrameRef) -> Result<Bytes, OpenError> {
+        let range = frame.offset..frame.offset + frame.len;
+        let mut pause = FIRST_PAUSE;
+        let mut tries = 1;
+        loop {
+            match self
+                .location
+                .read_range(&self.contents.key, range.clone())
+                .await
+            {
+                Ok(bytes) => return Ok(bytes),
+                Err(error)
+                    if tries < TRIES
+                        && matches!(
+                            error.store_kind(),
+                            Some(ErrorKind::Unreachable | ErrorKind::Other)
+                        ) =>
+                {
+                    tracing::debug!(%error, tries, "reading a frame again after a failure");
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                    tries += 1;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// Reads an index and checks it against its part's size and SHA-256 on the way.
+async fn read_index(location: &Location, part: &Part, limits: Limits) -> Result<Index, OpenError> {
+    let pieces = location.open(&part.key).await?;
+    let mut source = StreamReader::new(pieces.map_err(io::Error::other));
+    let handle = tokio::runtime::Handle::current();
+    // Parsing is synchronous, and blocks where the store is slower than it.
+    let (index, size, digest) = tokio::task::spawn_blocking(move || {
+        let mut hashing = Hashing {
+            source: SyncIoBridge::new_with_handle(&mut source, handle.clone()),
+            size: 0,
+            digest: Sha256::new(),
+        };
+        let index = Index::read(&mut hashing, &limits);
+        let (mut size, mut digest) = (hashing.size, hashing.digest);
+        if index.is_ok() {
+            // Bytes after the end would be part of the hash.
+            let mut rest = [0; 4096];
+            while let Ok(read @ 1..) = handle.block_on(pin!(source.read(&mut rest))) {
+                size += read as u64;
+                digest.update(&rest[..read]);
+            }
+        }
+        (index, size, digest)
+    })
+    .await?;
+    let index = index?;
+    let found = names::hex(&digest.finalize());
+    if size != part.size || !found.eq_ignore_ascii_case(&part.sha256) {
+        return Err(OpenError::Damaged {
+            key: part.key.clone(),
+            problem: "its size or SHA-256 is not what the backup's record says".to_owned(),
+        });
+    }
+    Ok(index)
+}
+
+/// A reader that hashes what passes through it.
+struct Hashing<R> {
+    source: R,
+    size: u64,
+    digest: Sha256,
+}
+
+impl<R: io::Read> io::Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(buffer)?;
+        self.size += read as u64;
+        self.digest.update(&buffer[..read]);
+        Ok(read)
+    }
+}
+
+/// Writes an error with its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

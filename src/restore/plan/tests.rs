@@ -1,0 +1,310 @@
+use super::*;
+use crate::restore::testing::{api_type, entry};
+
+fn zoo() -> Vec<IndexEntry> {
+    vec![
+        entry(
+            "customresourcedefinitions.apiextensions.k8s.io",
+            "",
+            "animals.zoo.example.org",
+        ),
+        entry("namespaces", "", "zoo"),
+        entry("namespaces", "", "empty"),
+        entry("persistentvolumes", "", "kept"),
+        entry("persistentvolumes", "", "lost"),
+        entry("persistentvolumeclaims", "zoo", "kept"),
+        entry("persistentvolumeclaims", "zoo", "lost"),
+        entry("pods", "zoo", "a"),
+        entry("services", "zoo", "a"),
+        entry("animals.zoo.example.org", "zoo", "simba"),
+        entry("deployments.apps", "zoo", "a"),
+        entry("leases.coordination.k8s.io", "zoo", "lock"),
+        entry("lions.example.org", "zoo", "x"),
+        entry("lions.example.org", "zoo", "y"),
+        entry("clusterroles.rbac.authorization.k8s.io", "", "viewer"),
+    ]
+}
+
+fn target() -> Discovery {
+    Discovery::from_types(
+        vec![
+            api_type("namespaces", false),
+            api_type("persistentvolumes", false),
+            api_type("persistentvolumeclaims", true),
+            api_type("pods", true),
+            api_type("services", true),
+            api_type("deployments.apps", true),
+            api_type("leases.coordination.k8s.io", true),
+            api_type("customresourcedefinitions.apiextensions.k8s.io", false),
+            api_type("clusterroles.rbac.authorization.k8s.io", false),
+        ],
+        Vec::new(),
+    )
+}
+
+fn volumes() -> Vec<Volume> {
+    let volume = |name: &str, deleted_with_claim| Volume {
+        name: name.into(),
+        deleted_with_claim,
+        claim: Some(("zoo".into(), name.into())),
+    };
+    vec![volume("kept", false), volume("lost", true)]
+}
+
+fn run(entries: &[IndexEntry], spec: RestoreSpec) -> Result<RestorePlan, Vec<String>> {
+    let spec = RestoreSpec {
+        backup_name: "b".into(),
+        ..spec
+    };
+    plan(&Facts {
+        entries,
+        volumes: &volumes(),
+        spec: &spec,
+        target: &target(),
+        snapshots: &BTreeMap::new(),
+        priorities: &[],
+    })
+}
+
+/// Returns the types and names of each wave.
+fn names(plan: &RestorePlan, entries: &[IndexEntry]) -> Vec<String> {
+    plan.waves
+        .iter()
+        .map(|wave| {
+            wave.iter()
+                .map(|step| {
+                    let entry = &entries[step.entry];
+                    format!("{}/{}", entry.type_key.resource, entry.name)
+                })
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
+        .collect()
+}
+
+fn list(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn everything_in_waves_with_a_line_for_each_type_that_is_not_served() {
+    let entries = zoo();
+    let plan = run(&entries, RestoreSpec::default()).unwrap();
+    assert_eq!(
+        names(&plan, &entries),
+        [
+            "customresourcedefinitions/animals.zoo.example.org",
+            "persistentvolumes/kept clusterroles/viewer",
+            "persistentvolumeclaims/kept persistentvolumeclaims/lost",
+            "pods/a",
+            "services/a",
+            "animals/simba deployments/a",
+        ]
+    );
+    assert!(plan.has_definitions);
+    assert_eq!(
+        plan.results.errors.ark.len(),
+        1,
+        "case 16: {:?}",
+        plan.results
+    );
+    assert!(plan.results.errors.ark[0].starts_with("lions.example.org: 2 objects in version v1"));
+    assert!(plan.provisioned_anew.contains("lost"), "case 56");
+    assert_eq!(plan.results.warnings.count(), 1);
+    assert_eq!(plan.left_out.len(), 1);
+    let namespaces: Vec<(&str, u64)> = plan
+        .namespaces
+        .iter()
+        .map(|one| (one.target.as_str(), one.items))
+        .collect();
+    assert_eq!(namespaces, [("empty", 0), ("zoo", 6)]);
+    assert_eq!(plan.items(), 2 + 9);
+}
+
+#[test]
+fn cluster_scope_follows_the_flag_and_the_namespace_filter() {
+    let entries = zoo();
+    for (include, waves) in [
+        (
+            None,
+            &[
+                "customresourcedefinitions/animals.zoo.example.org",
+                "persistentvolumes/kept",
+                "persistentvolumeclaims/kept persistentvolumeclaims/lost",
+            ][..],
+        ),
+        (
+            Some(false),
+            &[
+                "persistentvolumeclaims/kept persistentvolumeclaims/lost",
+                "pods/a",
+                "services/a",
+            ],
+        ),
+        (
+            Some(true),
+            &[
+                "customresourcedefinitions/animals.zoo.example.org",
+                "persistentvolumes/kept clusterroles/viewer",
+            ],
+        ),
+    ] {
+        let plan = run(
+            &entries,
+            RestoreSpec {
+                included_namespaces: list(&["zoo"]),
+                include_cluster_resources: include,
+                ..RestoreSpec::default()
+            },
+        )
+        .unwrap();
+        let names = names(&plan, &entries);
+        assert_eq!(names[..waves.len()], *waves, "case 23: {include:?}");
+        // Without its definition the type is not served.
+        let unserved = if include == Some(false) { 2 } else { 1 };
+        assert_eq!(plan.results.errors.ark.len(), unserved, "{include:?}");
+        assert_eq!(plan.namespaces.len(), 1);
+    }
+}
+
+#[test]
+fn mapped_namespaces_are_made_of_the_original_ones() {
+    let entries = zoo();
+    let plan = run(
+        &entries,
+        RestoreSpec {
+            namespace_mapping: [
+                ("zoo".to_owned(), "new".to_owned()),
+                ("gone".to_owned(), "x".to_owned()),
+            ]
+            .into(),
+            ..RestoreSpec::default()
+        },
+    )
+    .unwrap();
+    assert_eq!(plan.namespaces[1].target, "new");
+    assert_eq!(plan.namespaces[1].entry, Some(1), "case 18");
+    assert_eq!(plan.results.warnings.ark.len(), 1, "{:?}", plan.results);
+}
+
+#[test]
+fn an_object_of_two_groups_is_restored_once() {
+    let mut entries = vec![
+        entry("deployments.apps", "zoo", "a"),
+        entry("deployments.extensions", "zoo", "a"),
+    ];
+    entries[1].uid = entries[0].uid.clone();
+    let plan = run(&entries, RestoreSpec::default()).unwrap();
+    assert_eq!(
+        plan.results.errors.count(),
+        0,
+        "case 86: {:?}",
+        plan.results
+    );
+    assert_eq!(names(&plan, &entries), ["deployments/a"]);
+    assert_eq!(plan.namespaces[0].entry, None, "case 21");
+}
+
+#[test]
+fn other_versions_and_other_scopes() {
+    let key = |version: &str| TypeKey {
+        group: "apps".into(),
+        version: version.into(),
+        kind: "Deployment".into(),
+        resource: "deployments".into(),
+    };
+    assert_eq!(serve(&key("v1"), &target()).unwrap().version, "v1");
+    assert_eq!(
+        serve(&key("v1beta1"), &target()).unwrap().version,
+        "v1",
+        "case 17"
+    );
+    let moved = vec![entry("deployments.apps", "", "a")];
+    let plan = run(&moved, RestoreSpec::default()).unwrap();
+    assert!(
+        plan.results.errors.ark[0].contains("another scope"),
+        "{:?}",
+        plan.results
+    );
+}
+
+#[test]
+fn a_selection_of_nothing_is_refused() {
+    let entries = zoo();
+    let selector = crate::api::selector::parse("app=none").unwrap();
+    for (spec, problem) in [
+        (
+            RestoreSpec {
+                label_selector: Some(selector.clone()),
+                ..RestoreSpec::default()
+            },
+            "matches nothing in backup b;",
+        ),
+        (
+            RestoreSpec {
+                included_resources: list(&["leases"]),
+                ..RestoreSpec::default()
+            },
+            "that the cluster makes itself (leases.coordination.k8s.io)",
+        ),
+    ] {
+        let problems = run(&entries, spec).unwrap_err();
+        assert!(problems[0].contains(problem), "{problems:?}");
+    }
+    let plan = run(
+        &entries,
+        RestoreSpec {
+            label_selector: Some(selector),
+            allow_empty: Some(true),
+            ..RestoreSpec::default()
+        },
+    )
+    .unwrap();
+    assert_eq!(plan.items(), 0);
+}
+
+#[test]
+fn recorded_snapshots_are_not_passed_over_in_silence() {
+    let entries = zoo();
+    let spec = RestoreSpec {
+        backup_name: "b".into(),
+        ..RestoreSpec::default()
+    };
+    let plan = plan(&Facts {
+        entries: &entries,
+        volumes: &volumes(),
+        spec: &spec,
+        target: &target(),
+        snapshots: &[("kept".to_owned(), VolumeBackupInfo::default())].into(),
+        priorities: &[],
+    })
+    .unwrap();
+    assert_eq!(plan.results.errors.cluster.len(), 1);
+}
+
+#[test]
+fn pods_know_whether_their_job_comes_back() {
+    let mut entries = vec![
+        entry("pods", "zoo", "worker"),
+        entry("pods", "zoo", "other"),
+        entry("jobs.batch", "zoo", "work"),
+    ];
+    entries[0].owners = Arc::new([entries[2].uid.to_string()]);
+    let mut types = vec![api_type("pods", true)];
+    types.push(api_type("jobs.batch", true));
+    let spec = RestoreSpec {
+        backup_name: "b".into(),
+        ..RestoreSpec::default()
+    };
+    let plan = plan(&Facts {
+        entries: &entries,
+        volumes: &[],
+        spec: &spec,
+        target: &Discovery::from_types(types, Vec::new()),
+        snapshots: &BTreeMap::new(),
+        priorities: &[],
+    })
+    .unwrap();
+    let flags: Vec<bool> = plan.waves[0].iter().map(|step| step.job_restored).collect();
+    assert_eq!(flags, [true, false]);
+}

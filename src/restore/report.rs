@@ -1,0 +1,136 @@
+//! Collects how a restore goes: counts, progress, warnings and errors.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::watch;
+
+use crate::api::{Progress, ResultList, Results};
+
+/// How one object fared.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Outcome {
+    /// It was created.
+    Created,
+    /// It was there already, whether or not as it was stored.
+    There,
+    /// It is not restored, on purpose.
+    LeftOut,
+    /// It is missing, and an error says so.
+    Failed,
+}
+
+/// The report as far as it goes. Shared by all workers.
+#[derive(Debug)]
+pub(super) struct Report<'a> {
+    results: Mutex<Results>,
+    progress: &'a watch::Sender<Progress>,
+    total: u64,
+    items: AtomicU64,
+    created: AtomicU64,
+    there: AtomicU64,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(results: Results, total: u64, progress: &'a watch::Sender<Progress>) -> Self {
+        let report = Self {
+            results: Mutex::new(results),
+            progress,
+            total,
+            items: AtomicU64::new(0),
+            created: AtomicU64::new(0),
+            there: AtomicU64::new(0),
+        };
+        report.count(0);
+        report
+    }
+
+    /// Notes that an object is dealt with.
+    pub(super) fn done(&self, outcome: Outcome) {
+        match outcome {
+            Outcome::Created => self.created.fetch_add(1, Ordering::Relaxed),
+            Outcome::There => self.there.fetch_add(1, Ordering::Relaxed),
+            Outcome::LeftOut | Outcome::Failed => 0,
+        };
+        self.count(1);
+    }
+
+    fn count(&self, more: u64) {
+        let items = self.items.fetch_add(more, Ordering::Relaxed) + more;
+        self.progress.send_modify(|progress| {
+            progress.total_items = self.total;
+            // Workers may arrive here out of turn.
+            progress.items_done = progress.items_done.max(items);
+        });
+    }
+
+    /// Adds a warning about an object in `namespace`, or about a cluster-scoped one.
+    pub(super) fn warn(&self, namespace: Option<&str>, message: impl Into<String>) {
+        let message = message.into();
+        tracing::warn!(namespace, "{message}");
+        self.change(|results| results.warnings.add(namespace, message));
+    }
+
+    /// Adds an error about an object in `namespace`, or about a cluster-scoped one.
+    pub(super) fn fail(&self, namespace: Option<&str>, message: impl Into<String>) {
+        let message = message.into();
+        tracing::error!(namespace, "{message}");
+        self.change(|results| results.errors.add(namespace, message));
+    }
+
+    /// Adds an error about the restore as a whole.
+    pub(super) fn fail_all(&self, message: impl Into<String>) {
+        let message = message.into();
+        tracing::error!("{message}");
+        self.change(|results| results.errors.add_ark(message));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Results)) {
+        change(
+            &mut self
+                .results
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        );
+    }
+
+    /// Returns the number of objects not dealt with yet.
+    pub(super) fn left(&self) -> u64 {
+        self.total
+            .saturating_sub(self.items.load(Ordering::Relaxed))
+    }
+
+    /// Ends the report: its results in an order that does not depend on who was faster, and its counts.
+    pub(super) fn finish(self) -> Finished {
+        let mut results = self
+            .results
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        for list in [&mut results.warnings, &mut results.errors] {
+            sort(list);
+        }
+        Finished {
+            results,
+            items: self.items.into_inner(),
+            created: self.created.into_inner(),
+            there: self.there.into_inner(),
+        }
+    }
+}
+
+/// A finished report.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) results: Results,
+    pub(super) items: u64,
+    pub(super) created: u64,
+    pub(super) there: u64,
+}
+
+fn sort(list: &mut ResultList) {
+    list.ark.sort();
+    list.cluster.sort();
+    for messages in list.namespaces.values_mut() {
+        messages.sort();
+    }
+}

@@ -1,0 +1,51 @@
+//! What becomes of persistent volumes and of the claims to them.
+//!
+//! A volume with reclaim policy Retain is created again as it was, still meant for its claim, and the two find each
+//! other by name (case 57). One with policy Delete went with its claim: it is not created, and the claim gets a new one
+//! (case 56; the plan decides which ones, see [`Facts::provisioned_anew`]).
+
+use serde_json::Value;
+
+use super::Facts;
+use crate::restore::object::{self, Object};
+
+const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
+const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
+
+/// What the cluster, a provisioner or Velero noted at a claim about its binding (case 48).
+const CLAIM_NOTES: [&str; 7] = [
+    BIND_COMPLETED,
+    BOUND_BY_CONTROLLER,
+    "volume.beta.kubernetes.io/storage-provisioner",
+    "volume.kubernetes.io/storage-provisioner",
+    "volume.kubernetes.io/selected-node",
+    "velero.io/volume-snapshot-name",
+    "velero.io/data-upload-name",
+];
+
+/// Case 57: the volume waits for its claim by name; the claim's UID will be another one.
+pub(super) fn unbind_volume(volume: &mut Object, facts: &Facts) {
+    object::remove(volume, &["metadata", "annotations"], &[BOUND_BY_CONTROLLER]);
+    if let Some(claim) = object::at_mut(volume, &["spec", "claimRef"]) {
+        claim.shift_remove("uid");
+        claim.shift_remove("resourceVersion");
+        if let Some(Value::String(namespace)) = claim.get_mut("namespace") {
+            *namespace = facts.target_namespace(namespace).to_owned();
+        }
+    }
+}
+
+/// Case 48: forgets how the claim was bound, so that it is bound again.
+pub(super) fn unbind_claim(claim: &mut Object, _: &Facts) {
+    object::remove(claim, &["metadata", "annotations"], &CLAIM_NOTES);
+}
+
+/// Cases 49, 56: a claim whose volume does not come back asks for a new one.
+pub(super) fn provision_anew(claim: &mut Object, facts: &Facts) {
+    if facts
+        .provisioned_anew
+        .contains(object::text(claim, &["spec", "volumeName"]))
+    {
+        object::remove(claim, &["spec"], &["volumeName"]);
+    }
+}
