@@ -12,7 +12,7 @@ use kube::{Api, Client, Resource};
 
 use super::version;
 use crate::api::{DEFAULT_NAMESPACE, names};
-use crate::cluster::connect::{ConnectOptions, connect_with_url};
+use crate::cluster::connect::{self, ConnectOptions, connect_with_url};
 
 /// How long the API server may stay silent. Watches are shorter, see [`super::wait`].
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,16 +35,41 @@ pub struct GlobalArgs {
     /// Context of the kubeconfig file to use [default: its current one]
     #[arg(long, global = true, value_name = "NAME", help_heading = "Cluster")]
     kubecontext: Option<String>,
-    /// Namespace that Ark runs in
+    /// Namespace that Ark runs in [default: heptio-ark; for a server in a pod, the pod's own]
     #[arg(
         short,
         long,
         global = true,
         value_name = "NAMESPACE",
-        default_value = DEFAULT_NAMESPACE,
         help_heading = "Cluster"
     )]
-    namespace: String,
+    namespace: Option<String>,
+}
+
+impl GlobalArgs {
+    /// Returns what the server needs of the global flags: the cluster, and the namespace it works in.
+    ///
+    /// # Errors
+    /// A namespace that cannot be one.
+    pub fn for_server(self) -> anyhow::Result<(ConnectOptions, String)> {
+        let namespace = namespace_or(self.namespace, connect::pod_namespace())?;
+        let connect = ConnectOptions {
+            kubeconfig: self.kubeconfig,
+            context: self.kubecontext,
+            user_agent: version::server_user_agent(),
+            ..ConnectOptions::default()
+        };
+        Ok((connect, namespace))
+    }
+}
+
+/// Returns the first of: the namespace asked for, the one found, the one Ark has by default.
+fn namespace_or(asked: Option<String>, found: Option<String>) -> anyhow::Result<String> {
+    let namespace = asked
+        .or(found)
+        .unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
+    names::check_namespace_name(&namespace).map_err(anyhow::Error::msg)?;
+    Ok(namespace)
 }
 
 /// What a command needs from its surroundings. The cluster is only looked for when it is asked for.
@@ -61,9 +86,8 @@ impl Context {
     /// # Errors
     /// A namespace that cannot be one.
     pub(crate) fn new(args: GlobalArgs) -> anyhow::Result<Self> {
-        names::check_namespace_name(&args.namespace).map_err(anyhow::Error::msg)?;
         Ok(Self {
-            namespace: args.namespace,
+            namespace: namespace_or(args.namespace, None)?,
             kubeconfig: args.kubeconfig,
             kubecontext: args.kubecontext,
         })

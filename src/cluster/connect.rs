@@ -39,6 +39,15 @@ impl Default for ConnectOptions {
     }
 }
 
+/// Where a pod finds its own namespace.
+const POD_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+/// Returns the namespace of the pod we run in; `None` if we run in none.
+pub fn pod_namespace() -> Option<String> {
+    let namespace = std::fs::read_to_string(POD_NAMESPACE).ok()?;
+    Some(namespace.trim().to_owned()).filter(|namespace| !namespace.is_empty())
+}
+
 /// Makes a client; nothing is sent yet.
 ///
 /// # Errors
