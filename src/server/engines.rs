@@ -13,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{Backup, Part, Progress, Restore, Results, StorageProviderConfig};
 use crate::backup::{BackupError, BackupOptions, BackupRequest};
 use crate::cluster::Cluster;
+use crate::providers::store::ErrorKind;
 use crate::providers::{Environment, registry};
+use crate::restore::{RestoreError, RestoreOptions, RestoreRequest};
 use crate::storage::{Deletion, Owner, PartKind, Refusal, Run, RunMarker, StorageError};
 
 /// A place where backups are kept, open for use.
@@ -59,10 +61,29 @@ pub(crate) async fn open(
 ) -> Result<Location, String> {
     let store = registry::open(config, environment)
         .await
-        .map_err(|error| chain(&error))?;
+        .map_err(|error| unusable(error.kind, chain(&error)))?;
     let location = crate::storage::Location::new(store, None);
-    location.check().await.map_err(|error| chain(&error))?;
-    Ok(Location(location))
+    match location.check().await {
+        Ok(()) => Ok(Location(location)),
+        Err(error) => Err(unusable(
+            error.store_kind().unwrap_or(ErrorKind::Other),
+            chain(&error),
+        )),
+    }
+}
+
+/// Says why a location cannot be used, in the words of whoever set it up.
+fn unusable(kind: ErrorKind, reason: String) -> String {
+    match kind {
+        ErrorKind::Denied => format!("the store does not accept the credentials: {reason}"),
+        ErrorKind::NotFound
+        | ErrorKind::NoBucket
+        | ErrorKind::AlreadyExists
+        | ErrorKind::Unreachable
+        | ErrorKind::NotSupported
+        | ErrorKind::Invalid
+        | ErrorKind::Other => reason,
+    }
 }
 
 impl Location {
@@ -319,14 +340,35 @@ pub(crate) struct RestoreRun<'a> {
 }
 
 /// Carries a restore out and returns its warnings and errors.
+///
+/// # Errors
+/// With a failure comes what is known of single items all the same.
 pub(crate) async fn restore(
-    _run: &RestoreRun<'_>,
-    _progress: &watch::Sender<Progress>,
-    _cancel: &CancellationToken,
-) -> Result<Results, RunError> {
-    Err(RunError::Failed(
-        "this build has no restore engine yet".to_owned(),
-    ))
+    run: &RestoreRun<'_>,
+    progress: &watch::Sender<Progress>,
+    cancel: &CancellationToken,
+) -> Result<Results, (RunError, Results)> {
+    let metadata = &run.restore.metadata;
+    let request = RestoreRequest {
+        name: metadata.name.clone().unwrap_or_default(),
+        uid: metadata.uid.clone().unwrap_or_default(),
+        created: metadata.creation_timestamp.as_ref().map(|time| time.0),
+        spec: run.restore.spec.clone(),
+        backup: run.record.clone(),
+    };
+    let options = RestoreOptions {
+        priorities: run.priorities.to_vec(),
+        ..RestoreOptions::default()
+    };
+    let location = &run.location.0;
+    match crate::restore::run(run.cluster, location, &request, &options, progress, cancel).await {
+        Ok(outcome) => Ok(outcome.results),
+        Err(RestoreError::Refused(problems)) => {
+            Err((RunError::Refused(problems), Results::default()))
+        }
+        Err(RestoreError::Failed { reason, results }) => Err((RunError::Failed(reason), *results)),
+        Err(RestoreError::Cancelled) => Err((RunError::Cancelled, Results::default())),
+    }
 }
 
 /// Writes an error with its causes in one line.

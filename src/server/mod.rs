@@ -80,6 +80,13 @@ pub async fn run(
         error = tasks.first_end() => return Err(error),
     };
     watched.start(&apis, &mut tasks);
+    // Whoever cannot watch cannot work, and must not keep others from leading.
+    tokio::select! {
+        () = watched.all_synced() => {}
+        () = stopping.cancelled() => return Ok(()),
+        error = tasks.first_end() => return Err(error),
+    }
+    metrics.set_leader(false);
 
     let (terms, term_seen) = watch::channel(None);
     let release = CancellationToken::new();

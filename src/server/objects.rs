@@ -152,6 +152,11 @@ impl<K: Send + Sync> Objects<K> {
         self.read().synced
     }
 
+    /// Waits until everything that is there has been told once.
+    pub(crate) async fn until_synced(&self) {
+        self.until(Self::synced).await;
+    }
+
     /// Returns an object by its name.
     pub(crate) fn get(&self, name: &str) -> Option<Entry<K>> {
         self.read().entries.get(name).cloned()
@@ -172,13 +177,17 @@ impl<K: Send + Sync> Objects<K> {
         self.version.subscribe()
     }
 
-    /// Waits until the object with this name and UID is gone or being deleted by name, replaced by another included.
+    /// Waits until the object with this name and UID is gone; another of its name does not count.
     pub(crate) async fn gone(&self, name: &str, uid: &str) {
+        self.until(|objects| {
+            objects.synced() && objects.get(name).is_none_or(|entry| entry.uid != uid)
+        })
+        .await;
+    }
+
+    async fn until(&self, condition: impl Fn(&Self) -> bool + Send) {
         let mut changes = self.changes();
-        loop {
-            if self.synced() && self.get(name).is_none_or(|entry| entry.uid != uid) {
-                return;
-            }
+        while !condition(self) {
             if changes.changed().await.is_err() {
                 // The sender is a part of self.
                 std::future::pending::<()>().await;

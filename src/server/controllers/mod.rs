@@ -109,6 +109,16 @@ impl Watched {
         tasks.spawn("watches DeleteBackupRequests", deletions);
     }
 
+    /// Waits until every kind has been listed once.
+    pub(crate) async fn all_synced(&self) {
+        tokio::join!(
+            self.configs.until_synced(),
+            self.backups.until_synced(),
+            self.restores.until_synced(),
+            self.deletions.until_synced(),
+        );
+    }
+
     /// Returns which kinds have not been listed yet.
     pub(crate) fn unsynced(&self) -> Vec<String> {
         [

@@ -205,21 +205,41 @@ impl Restores {
     async fn carry_out(&self, run: &Run<'_>, log: RunLog) -> Outcome {
         tracing::info!(backup = run.restore.spec.backup_name, "the restore begins");
         let (end, ending) = match self.engine(run).await {
-            Ok(results) => self.finish(run, results, log).await,
-            Err(RunError::Refused(problems)) => {
+            Ok(mut results) => {
+                tracing::info!(
+                    warnings = results.warnings.count(),
+                    errors = results.errors.count(),
+                    "the restore is through"
+                );
+                self.store(run, &mut results, log).await;
+                let (warnings, errors) = (results.warnings.count(), results.errors.count());
+                let ending = if errors == 0 {
+                    Ending::Success
+                } else {
+                    Ending::Partial
+                };
+                (
+                    decide::finished(&run.status, warnings, errors, clock::now()),
+                    ending,
+                )
+            }
+            Err((RunError::Refused(problems), _)) => {
                 tracing::info!(problems = problems.join("; "), "the restore is refused");
                 (decide::refused(problems), Ending::Refused)
             }
-            Err(RunError::Failed(reason)) => {
+            Err((RunError::Failed(reason), mut results)) => {
                 tracing::error!(reason, "the restore failed");
                 self.context.recheck.notify_one();
-                self.store_log(run, log).await;
-                (
-                    decide::failed(&run.status, reason, clock::now()),
-                    Ending::Failure,
-                )
+                self.store(run, &mut results, log).await;
+                let status = decide::failed(&run.status, reason, clock::now());
+                let counted = RestoreStatus {
+                    warnings: results.warnings.count(),
+                    errors: results.errors.count(),
+                    ..status
+                };
+                (counted, Ending::Failure)
             }
-            Err(RunError::Cancelled) => {
+            Err((RunError::Cancelled, _)) => {
                 tracing::info!(
                     "the restore ends here: it was deleted, or another server goes on with it"
                 );
@@ -230,7 +250,7 @@ impl Restores {
         self.write_end(run, &end).await
     }
 
-    async fn engine(&self, run: &Run<'_>) -> Result<Results, RunError> {
+    async fn engine(&self, run: &Run<'_>) -> Result<Results, (RunError, Results)> {
         let context = &self.context;
         let (progress, seen) = watch::channel(Progress::default());
         let cancel = run.term.lost().child_token();
@@ -253,45 +273,18 @@ impl Restores {
         .await
     }
 
-    /// Stores log and results, and returns the final status.
-    async fn finish(
-        &self,
-        run: &Run<'_>,
-        mut results: Results,
-        log: RunLog,
-    ) -> (RestoreStatus, Ending) {
-        let (warnings, errors) = (results.warnings.count(), results.errors.count());
-        tracing::info!(warnings, errors, "the restore is through");
-        if let Some(problem) = self.store_log(run, log).await {
+    /// Stores log and results.
+    async fn store(&self, run: &Run<'_>, results: &mut Results, log: RunLog) {
+        let location = &run.settings.location;
+        let name = &run.task.name;
+        if let Err(error) = location.put_restore_log(name, log.finish()).await {
+            tracing::warn!(error, "the log of the restore could not be stored");
+            let problem = format!("the log of this restore could not be stored: {error}");
             results.warnings.add_ark(problem);
         }
-        let (warnings, errors) = (results.warnings.count(), results.errors.count());
-        let location = &run.settings.location;
-        if let Err(error) = location.put_restore_results(&run.task.name, &results).await {
+        if let Err(error) = location.put_restore_results(name, results).await {
             tracing::warn!(error, "the results of the restore could not be stored");
         }
-        let ending = if errors == 0 {
-            Ending::Success
-        } else {
-            Ending::Partial
-        };
-        (
-            decide::finished(&run.status, warnings, errors, clock::now()),
-            ending,
-        )
-    }
-
-    /// Stores the log; returns in a sentence why that failed.
-    async fn store_log(&self, run: &Run<'_>, log: RunLog) -> Option<String> {
-        let location = &run.settings.location;
-        let error = location
-            .put_restore_log(&run.task.name, log.finish())
-            .await
-            .err()?;
-        tracing::warn!(error, "the log of the restore could not be stored");
-        Some(format!(
-            "the log of this restore could not be stored: {error}"
-        ))
     }
 
     /// Writes the end of a run until that has succeeded, unless another server has the run.
