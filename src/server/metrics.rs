@@ -25,17 +25,13 @@ struct BySchedule {
     schedule: String,
 }
 
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct NoLabels {}
-
 type Counters = Family<BySchedule, Counter>;
 
 /// The server's metrics.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
-    /// Not shown before this server is ready to lead.
-    leader: Family<NoLabels, Gauge>,
+    leader: Gauge,
     location_available: Gauge,
     backups_running: Gauge,
     restores_running: Gauge,
@@ -80,7 +76,7 @@ impl Metrics {
     pub(crate) fn new(cluster: &Cluster) -> Self {
         let mut registry = Registry::with_prefix("ark");
         let metrics = Self {
-            leader: Family::default(),
+            leader: Gauge::default(),
             location_available: Gauge::default(),
             backups_running: Gauge::default(),
             restores_running: Gauge::default(),
@@ -177,9 +173,7 @@ impl Metrics {
     }
 
     pub(crate) fn set_leader(&self, leads: bool) {
-        self.leader
-            .get_or_create(&NoLabels {})
-            .set(i64::from(leads));
+        self.leader.set(i64::from(leads));
     }
 
     pub(crate) fn set_location_available(&self, available: bool) {
