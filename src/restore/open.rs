@@ -1,7 +1,8 @@
 //! Opens a backup: its index as a whole, its objects frame by frame.
 //!
-//! Memory: the index, and the frames that are in use, which together stay within [`FRAME_BUDGET`] (or one frame, if
-//! that is larger). A frame counts until the last of its objects is dealt with.
+//! Memory: the index, and the frames in use, which together stay within [`FRAME_BUDGET`] (or are a single one, if that is
+//! larger). A frame counts until the last of its objects is dealt with, since by then there are several copies of each:
+//! parsed, transformed, on the wire.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -54,13 +55,18 @@ pub(super) struct Opened {
     budget: Arc<Semaphore>,
 }
 
-/// An object's body, and the share of the budget that its frame takes.
+/// An object's body, and its hold on the budget.
 #[derive(Clone, Debug)]
 pub(super) struct Body {
     pub(super) bytes: Bytes,
-    /// Held, not read.
-    #[allow(dead_code, reason = "its drop gives the budget back")]
-    share: Arc<OwnedSemaphorePermit>,
+    /// To be kept for as long as what was made of the bytes.
+    pub(super) share: Share,
+}
+
+/// The share of the budget that a frame takes, given back when the last of its objects is dealt with.
+#[derive(Clone, Debug)]
+pub(super) struct Share {
+    _permit: Arc<OwnedSemaphorePermit>,
 }
 
 /// What a frame held of what was asked for: each entry's place in the index with its body; or, if it cannot be read,
@@ -158,7 +164,9 @@ impl Opened {
             .acquire_many_owned(share)
             .await
             .expect("nobody closes the semaphore");
-        let share = Arc::new(share);
+        let share = Share {
+            _permit: Arc::new(share),
+        };
         let compressed = self.fetch(frame).await?;
         let bodies: Vec<Bytes> = read_frame(&compressed, entries)?
             .iter()
@@ -168,7 +176,7 @@ impl Opened {
             .iter()
             .filter_map(|place| {
                 let bytes = bodies.get(place.checked_sub(frame.entries.start)?)?.clone();
-                let share = Arc::clone(&share);
+                let share = share.clone();
                 Some((*place, Body { bytes, share }))
             })
             .collect())

@@ -11,7 +11,7 @@ use crate::cluster::{ApiType, ClusterError, ClusterErrorKind, CreateOptions};
 
 use super::apply::{Applier, may_be_there};
 use super::object::{self, Object};
-use super::open::Body;
+use super::open::{Body, Share};
 use super::plan::Step;
 use super::report::Outcome;
 use super::transform::transform;
@@ -31,6 +31,8 @@ struct Prepared<'a> {
     name: &'a str,
     body: Bytes,
     options: CreateOptions,
+    /// Large objects in flight count like the frames they come from.
+    _share: Share,
 }
 
 impl Prepared<'_> {
@@ -98,10 +100,10 @@ impl Applier<'_> {
             );
             Outcome::Failed
         };
-        let mut object: Object = serde_json::from_slice(&body.bytes)
+        let Body { bytes, share } = body;
+        let mut object: Object = serde_json::from_slice(&bytes)
             .map_err(|error| refuse(format!("what is stored is no object: {error}")))?;
-        // Its frame may go.
-        drop(body);
+        drop(bytes);
         if object::text(&object, &["metadata", "name"]) != &*entry.name
             || object::text(&object, &["metadata", "namespace"])
                 != entry.namespace.as_deref().unwrap_or_default()
@@ -142,6 +144,7 @@ impl Applier<'_> {
             namespace,
             name: &entry.name,
             body: body.into(),
+            _share: share,
         })
     }
 
