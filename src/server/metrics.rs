@@ -291,7 +291,7 @@ impl Collector for Requests {
 mod tests {
     use super::*;
 
-    async fn metrics() -> Metrics {
+    fn metrics() -> Metrics {
         rustls::crypto::ring::default_provider()
             .install_default()
             .ok();
@@ -301,7 +301,7 @@ mod tests {
 
     #[tokio::test]
     async fn names_are_arks() {
-        let metrics = metrics().await;
+        let metrics = metrics();
         assert!(!metrics.encode().unwrap().contains("ark_leader"));
         metrics.set_leader(true);
         let running = metrics.backup_begins("nightly");
