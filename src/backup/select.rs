@@ -170,13 +170,7 @@ pub(crate) fn select(
         selection.failed_groups = discovery
             .failed()
             .iter()
-            .filter(|failed| {
-                let group = failed
-                    .group_version
-                    .rsplit_once('/')
-                    .map_or("", |(group, _)| group);
-                !excluded_groups.contains(group)
-            })
+            .filter(|failed| !excluded_groups.contains(failed.group()))
             .cloned()
             .collect();
     }

@@ -69,6 +69,8 @@ pub(crate) fn normalise(object: &mut Value) {
     if let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
         for field in [
             "uid",
+            // Restored objects have their names already.
+            "generateName",
             "resourceVersion",
             "creationTimestamp",
             "generation",

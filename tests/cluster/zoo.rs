@@ -214,6 +214,10 @@ fn comparable(objects: &Objects) -> Objects {
         if key.starts_with("services ") {
             forget_addresses(object);
         }
+        if key.starts_with("persistentvolumes ") || key.starts_with("persistentvolumeclaims ") {
+            // Notes of the binding controller, which says whether it or somebody else chose.
+            forget_annotations(object, "pv.kubernetes.io/");
+        }
         if key.starts_with("persistentvolumes ") {
             for field in ["uid", "resourceVersion"] {
                 object["spec"]["claimRef"]
@@ -234,20 +238,28 @@ fn comparable(objects: &Objects) -> Objects {
         }
         if key.starts_with("endpoints ") {
             // Addresses follow the pods, and the trigger time follows the clock.
-            if let Some(annotations) = object["metadata"]["annotations"].as_object_mut() {
-                annotations.remove("endpoints.kubernetes.io/last-change-trigger-time");
-                if annotations.is_empty() {
-                    object["metadata"]
-                        .as_object_mut()
-                        .map(|metadata| metadata.remove("annotations"));
-                }
-            }
+            forget_annotations(object, "endpoints.kubernetes.io/last-change-trigger-time");
             if key != "endpoints zoo/manual" {
                 object["subsets"] = Value::Null;
             }
         }
     }
     objects
+}
+
+fn forget_annotations(object: &mut Value, prefix: &str) {
+    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else {
+        return;
+    };
+    if let Some(annotations) = metadata
+        .get_mut("annotations")
+        .and_then(Value::as_object_mut)
+    {
+        annotations.retain(|key, _| !key.starts_with(prefix));
+        if annotations.is_empty() {
+            metadata.remove("annotations");
+        }
+    }
 }
 
 /// Cluster addresses and node ports that nobody asked for are given anew.
