@@ -10,4 +10,5 @@ pub mod client;
 pub mod cluster;
 pub mod providers;
 pub mod restore;
+pub mod server;
 pub mod storage;

@@ -5,6 +5,8 @@
 use std::process::ExitCode;
 
 use ark::client::{self, GlobalArgs, Outcome};
+use ark::providers::Environment;
+use ark::server::{self, ServerArgs};
 use clap::{Parser, Subcommand};
 
 /// Back up, restore and move the resources of Kubernetes clusters
@@ -26,7 +28,8 @@ struct Cli {
 enum Command {
     #[command(flatten)]
     Client(client::Command),
-    // `Server(server::ServerArgs)` goes here, and to `run` below.
+    /// Run the server, which makes backups and carries out restores
+    Server(ServerArgs),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +59,11 @@ fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.command {
         Command::Client(command) => client::run(cli.global, command).await,
+        Command::Server(args) => {
+            let (connect, namespace) = cli.global.for_server()?;
+            server::run(args, connect, namespace, Environment::of_process()).await?;
+            Ok(Outcome::Done)
+        }
     }
 }
 

@@ -3,21 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use clap::Args;
-use http::HeaderValue;
-use http::header::USER_AGENT;
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::Status;
-use kube::{Api, Client, Config, Resource};
+use kube::{Api, Client, Resource};
 
 use super::version;
 use crate::api::{DEFAULT_NAMESPACE, names};
+use crate::cluster::connect::{self, ConnectOptions, connect_with_url};
 
-/// How long the API server may take to accept a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the API server may stay silent. Watches are shorter, see [`super::wait`].
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -39,16 +35,41 @@ pub struct GlobalArgs {
     /// Context of the kubeconfig file to use [default: its current one]
     #[arg(long, global = true, value_name = "NAME", help_heading = "Cluster")]
     kubecontext: Option<String>,
-    /// Namespace that Ark runs in
+    /// Namespace that Ark runs in [default: heptio-ark; for a server in a pod, the pod's own]
     #[arg(
         short,
         long,
         global = true,
         value_name = "NAMESPACE",
-        default_value = DEFAULT_NAMESPACE,
         help_heading = "Cluster"
     )]
-    namespace: String,
+    namespace: Option<String>,
+}
+
+impl GlobalArgs {
+    /// Returns what the server needs of the global flags: the cluster, and the namespace it works in.
+    ///
+    /// # Errors
+    /// A namespace that cannot be one.
+    pub fn for_server(self) -> anyhow::Result<(ConnectOptions, String)> {
+        let namespace = namespace_or(self.namespace, connect::pod_namespace())?;
+        let connect = ConnectOptions {
+            kubeconfig: self.kubeconfig,
+            context: self.kubecontext,
+            user_agent: version::server_user_agent(),
+            ..ConnectOptions::default()
+        };
+        Ok((connect, namespace))
+    }
+}
+
+/// Returns the first of: the namespace asked for, the one found, the one Ark has by default.
+fn namespace_or(asked: Option<String>, found: Option<String>) -> anyhow::Result<String> {
+    let namespace = asked
+        .or(found)
+        .unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
+    names::check_namespace_name(&namespace).map_err(anyhow::Error::msg)?;
+    Ok(namespace)
 }
 
 /// What a command needs from its surroundings. The cluster is only looked for when it is asked for.
@@ -65,9 +86,8 @@ impl Context {
     /// # Errors
     /// A namespace that cannot be one.
     pub(crate) fn new(args: GlobalArgs) -> anyhow::Result<Self> {
-        names::check_namespace_name(&args.namespace).map_err(anyhow::Error::msg)?;
         Ok(Self {
-            namespace: args.namespace,
+            namespace: namespace_or(args.namespace, None)?,
             kubeconfig: args.kubeconfig,
             kubecontext: args.kubecontext,
         })
@@ -82,72 +102,24 @@ impl Context {
         Timestamp::now()
     }
 
+    /// Returns how to reach the cluster.
+    pub(crate) fn connect_options(&self) -> ConnectOptions {
+        ConnectOptions {
+            kubeconfig: self.kubeconfig.clone(),
+            context: self.kubecontext.clone(),
+            user_agent: version::user_agent(),
+            read_timeout: READ_TIMEOUT,
+        }
+    }
+
     /// Returns the cluster to talk to; nothing is sent yet.
     pub(crate) async fn cluster(&self) -> anyhow::Result<Cluster> {
-        let mut config = self.config().await?;
-        config.connect_timeout = Some(CONNECT_TIMEOUT);
-        config.read_timeout = Some(READ_TIMEOUT);
-        config.reset_reader_on_write = true;
-        // kube's own retry repeats a POST after a 503 or 504 for minutes, without a word: a delete request could be
-        // made twice, and the user would look at nothing.
-        config.default_retry = false;
-        let agent = HeaderValue::try_from(version::user_agent()).context("naming the client")?;
-        config.headers.push((USER_AGENT, agent));
-        let url = config.cluster_url.to_string();
-        let client = Client::try_from(config).context("preparing the connection to the cluster")?;
+        let (client, url) = connect_with_url(&self.connect_options()).await?;
         Ok(Cluster {
             client,
-            url: url.trim_end_matches('/').to_owned(),
+            url,
             namespace: self.namespace.clone(),
         })
-    }
-
-    async fn config(&self) -> anyhow::Result<Config> {
-        let options = KubeConfigOptions {
-            context: self.kubecontext.clone(),
-            ..KubeConfigOptions::default()
-        };
-        let kubeconfig = match &self.kubeconfig {
-            Some(path) => Kubeconfig::read_from(path).map_err(|error| explain_config(&error))?,
-            None => match Kubeconfig::read() {
-                Ok(kubeconfig) => kubeconfig,
-                Err(error) => {
-                    let in_pod = self.kubecontext.is_none().then(Config::incluster);
-                    return match in_pod {
-                        Some(Ok(config)) => Ok(config),
-                        Some(Err(_)) | None => Err(explain_config(&error)),
-                    };
-                }
-            },
-        };
-        Config::from_custom_kubeconfig(kubeconfig, &options)
-            .await
-            .map_err(|error| explain_config(&error))
-    }
-}
-
-/// Says what to do about a kubeconfig that cannot be used. kube's sentences carry their cause already.
-fn explain_config(error: &KubeconfigError) -> anyhow::Error {
-    match error {
-        KubeconfigError::ReadConfig(cause, path) => anyhow!(
-            "there is no kubeconfig at {} ({cause}); name one with --kubeconfig or in KUBECONFIG",
-            path.display()
-        ),
-        KubeconfigError::FindPath => {
-            anyhow!("there is no kubeconfig; name one with --kubeconfig or in KUBECONFIG")
-        }
-        KubeconfigError::CurrentContextNotSet => anyhow!(
-            "the kubeconfig has no current context; choose one with --kubecontext or `kubectl config use-context`"
-        ),
-        KubeconfigError::LoadContext(name) => anyhow!(
-            "the kubeconfig has no context {name:?}; `kubectl config get-contexts` lists those there are"
-        ),
-        KubeconfigError::LoadClusterOfContext(name) => {
-            anyhow!(
-                "the kubeconfig's context names a cluster {name:?} that it does not describe; correct the file"
-            )
-        }
-        other => anyhow!("the kubeconfig cannot be used: {other}"),
     }
 }
 

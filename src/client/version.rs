@@ -27,11 +27,20 @@ pub(crate) fn run(_: &VersionArgs) -> anyhow::Result<Outcome> {
 
 /// Returns what the API server's logs call this program.
 pub(crate) fn user_agent() -> String {
+    agent("ark")
+}
+
+/// Returns what the API server's logs call the server.
+pub(crate) fn server_user_agent() -> String {
+    agent("ark-server")
+}
+
+fn agent(name: &str) -> String {
     let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
     let build = match (COMMIT, TREE_STATE) {
         (None, _) => String::new(),
         (Some(commit), None | Some("clean")) => format!(" {commit}"),
         (Some(commit), Some(state)) => format!(" {commit}-{state}"),
     };
-    format!("ark/{VERSION} ({os}/{arch}){build}")
+    format!("{name}/{VERSION} ({os}/{arch}){build}")
 }

@@ -231,8 +231,20 @@ async fn restores_that_cannot_work_are_refused() -> Result<()> {
             "{name}: {status:?}"
         );
     }
+    server.stop()
+}
 
-    // A truncated archive creates nothing.
+#[tokio::test]
+async fn a_truncated_archive_creates_nothing() -> Result<()> {
+    let plane = ControlPlane::shared().await;
+    let ark = Installation::new(plane).await?;
+    let server = ark.serve().await?;
+    let namespace = TestNamespace::new(plane, "truncated").await?;
+    let spec = BackupSpec {
+        included_namespaces: vec![namespace.name().to_owned()],
+        ..BackupSpec::default()
+    };
+    assert_clean_backup(&ark.back_up("good", spec).await?);
     let index = ark
         .keys()
         .into_iter()
@@ -243,8 +255,9 @@ async fn restores_that_cannot_work_are_refused() -> Result<()> {
     fs::write(&path, &bytes[..bytes.len() / 2])?;
     let target = unique_name("target");
     let spec = RestoreSpec {
-        namespace_mapping: mapping(&[(namespace.name(), &target)]),
-        ..from_good
+        backup_name: "good".into(),
+        namespace_mapping: [(namespace.name().to_owned(), target.clone())].into(),
+        ..RestoreSpec::default()
     };
     let status = ark
         .restore("truncated", spec)

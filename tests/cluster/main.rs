@@ -8,6 +8,7 @@ mod support;
 
 mod bad_input;
 mod broken_group;
+mod install;
 mod mapping;
 mod objects;
 mod quick_start;

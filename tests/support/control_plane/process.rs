@@ -153,9 +153,11 @@ impl Process {
         Command::new("kill")
             .args(["-TERM", &id.to_string()])
             .status()?;
-        self.child
-            .wait()
-            .with_context(|| format!("wait for {}", self.name))
+        // `wait` closes the pipe of standard input, at which the watchdog would kill the program.
+        let stdin = self.child.stdin.take();
+        let status = self.child.wait();
+        drop(stdin);
+        status.with_context(|| format!("wait for {}", self.name))
     }
 
     /// Lets the watchdog kill the program, without waiting for it.

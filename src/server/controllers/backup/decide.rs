@@ -1,0 +1,232 @@
+//! What to do about a Backup. Pure.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::api::{
+    Backup, BackupPhase, BackupStatus, Part, Progress, RunHolder, duration, labels, names, validate,
+};
+
+/// The version of the format that is written.
+const VERSION: i32 = 2;
+const FORMAT_VERSION: &str = "2.0.0";
+/// How often a backup is tried when servers die over it.
+const MOST_ATTEMPTS: u32 = 3;
+
+/// What is known of the Config and of what is stored under the Backup's name.
+#[derive(Clone, Debug)]
+pub(crate) enum Location<'a> {
+    /// There is no Config yet, or it is being looked at.
+    Unknown,
+    /// This server makes no backups.
+    RestoreOnly,
+    /// It cannot be used; a sentence for each reason.
+    Unusable(&'a [String]),
+    /// It can be used; this is stored under the name.
+    Usable(Option<&'a Backup>),
+}
+
+/// What to do about a Backup.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Decision {
+    /// Nothing until it or the Config changes.
+    Nothing,
+    /// Refuse it; a sentence for each reason.
+    Refuse(Vec<String>),
+    /// Make it; the number of the try, from 1.
+    Run(u32),
+    /// It is stored and committed, only its status does not say so.
+    Adopt(Box<BackupStatus>),
+    /// End it as failed.
+    Fail(String),
+}
+
+/// Decides what to do about a Backup that nobody works on in this process. Only the leader may ask.
+pub(crate) fn decide(backup: &Backup, location: &Location<'_>) -> Decision {
+    let status = backup.status.clone().unwrap_or_default();
+    let deleting = backup.metadata.deletion_timestamp.is_some();
+    let in_progress = match status.phase {
+        _ if deleting => return Decision::Nothing,
+        BackupPhase::New => false,
+        BackupPhase::InProgress => true,
+        BackupPhase::FailedValidation
+        | BackupPhase::Completed
+        | BackupPhase::PartiallyFailed
+        | BackupPhase::Failed
+        | BackupPhase::Deleting
+        | BackupPhase::Other(_) => return Decision::Nothing,
+    };
+    match location {
+        Location::RestoreOnly => Decision::Nothing,
+        // A run that goes on in spite of everything waits for better times.
+        Location::Unknown | Location::Unusable(_) if in_progress => Decision::Nothing,
+        Location::Usable(Some(record)) if owns(backup, record) => {
+            Decision::Adopt(Box::new(record.status.clone().unwrap_or_default()))
+        }
+        Location::Usable(Some(_)) if in_progress => Decision::Fail(
+            "another backup of this name was stored while no server worked on this one; create it again under \
+             another name"
+                .to_owned(),
+        ),
+        Location::Usable(None) if in_progress => {
+            let attempt = status.run.map_or(1, |run| run.attempt);
+            if attempt >= MOST_ATTEMPTS {
+                Decision::Fail(format!(
+                    "given up after {attempt} attempts: each time the server ended before the backup did; look at \
+                     the server's log and memory"
+                ))
+            } else {
+                Decision::Run(attempt.saturating_add(1))
+            }
+        }
+        // What sync made is never a request for a backup.
+        Location::Usable(None) | Location::Unknown | Location::Unusable(_) if is_synced(backup) => Decision::Nothing,
+        Location::Unknown | Location::Unusable(_) | Location::Usable(_) => decide_new(backup, location),
+    }
+}
+
+fn decide_new(backup: &Backup, location: &Location<'_>) -> Decision {
+    let mut problems = problems(backup);
+    match location {
+        Location::Unusable(reasons) => problems.extend(
+            reasons
+                .iter()
+                .map(|reason| format!("backups cannot be stored now: {reason}")),
+        ),
+        Location::Usable(Some(record)) => problems.push(name_taken(record)),
+        Location::Usable(None) | Location::Unknown | Location::RestoreOnly => {}
+    }
+    if !problems.is_empty() {
+        Decision::Refuse(problems)
+    } else if matches!(location, Location::Unknown) {
+        Decision::Nothing
+    } else {
+        Decision::Run(1)
+    }
+}
+
+/// Returns what is wrong with a Backup, as far as it can be seen from itself.
+fn problems(backup: &Backup) -> Vec<String> {
+    let name = backup.metadata.name.as_deref().unwrap_or_default();
+    let mut problems = validate::backup(&backup.spec);
+    problems.extend(names::check_resource_name(name, "backup").err());
+    if backup.spec.snapshot_volumes == Some(true) {
+        problems.push(
+            "snapshotVolumes: this version of ark cannot snapshot volumes; leave it unset or set it to false"
+                .to_owned(),
+        );
+    }
+    problems
+}
+
+pub(crate) fn name_taken(record: &Backup) -> String {
+    let made = record
+        .status
+        .as_ref()
+        .and_then(|status| status.start_timestamp.as_ref())
+        .map_or_else(String::new, |time| format!(", made at {}", time.0));
+    format!(
+        "the location already holds a backup of this name{made}; choose another name, or delete that backup first"
+    )
+}
+
+/// Returns whether a stored record is this Backup's: by its UID, or by the UID that sync found in it.
+pub(crate) fn owns(backup: &Backup, record: &Backup) -> bool {
+    let Some(stored) = record.metadata.uid.as_deref().filter(|uid| !uid.is_empty()) else {
+        return false;
+    };
+    let uids = [backup.metadata.uid.as_ref(), origin(backup)];
+    uids.into_iter().flatten().any(|uid| uid == stored)
+}
+
+/// Returns whether sync made this Backup of a record, whose status it has yet to get.
+pub(crate) fn is_synced(backup: &Backup) -> bool {
+    origin(backup).is_some()
+}
+
+fn origin(backup: &Backup) -> Option<&String> {
+    let annotations = backup.metadata.annotations.as_ref()?;
+    annotations.get(labels::ORIGIN_UID)
+}
+
+/// Returns the status of a Backup whose run begins.
+pub(crate) fn taken(
+    backup: &Backup,
+    holder: &str,
+    attempt: u32,
+    cluster_id: &str,
+    now: Timestamp,
+) -> BackupStatus {
+    let ttl = backup
+        .spec
+        .ttl
+        .as_deref()
+        .and_then(|ttl| duration::parse(ttl).ok());
+    let expiration = ttl
+        .filter(|ttl| !ttl.is_zero())
+        .and_then(|ttl| now.checked_add(ttl).ok())
+        .map(Time);
+    BackupStatus {
+        version: Some(VERSION),
+        format_version: Some(FORMAT_VERSION.to_owned()),
+        expiration,
+        phase: BackupPhase::InProgress,
+        start_timestamp: Some(Time(now)),
+        run: Some(RunHolder {
+            holder: holder.to_owned(),
+            attempt,
+        }),
+        cluster_id: Some(cluster_id.to_owned()),
+        ..BackupStatus::default()
+    }
+}
+
+/// Returns the status of a Backup that is stored.
+pub(crate) fn finished(
+    taken: &BackupStatus,
+    parts: Vec<Part>,
+    warnings: u64,
+    errors: u64,
+    items: u64,
+    now: Timestamp,
+) -> BackupStatus {
+    BackupStatus {
+        phase: if errors == 0 {
+            BackupPhase::Completed
+        } else {
+            BackupPhase::PartiallyFailed
+        },
+        completion_timestamp: Some(Time(now)),
+        warnings: Some(warnings),
+        errors: Some(errors),
+        progress: Some(Progress {
+            items_done: items,
+            total_items: items,
+        }),
+        parts,
+        ..taken.clone()
+    }
+}
+
+/// Returns the status of a Backup that failed.
+pub(crate) fn failed(before: &BackupStatus, reason: String, now: Timestamp) -> BackupStatus {
+    BackupStatus {
+        phase: BackupPhase::Failed,
+        failure_reason: Some(reason),
+        completion_timestamp: Some(Time(now)),
+        ..before.clone()
+    }
+}
+
+/// Returns the status of a Backup that is refused.
+pub(crate) fn refused(problems: Vec<String>) -> BackupStatus {
+    BackupStatus {
+        phase: BackupPhase::FailedValidation,
+        validation_errors: problems,
+        ..BackupStatus::default()
+    }
+}
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

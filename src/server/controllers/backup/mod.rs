@@ -1,0 +1,459 @@
+//! The backup controller: takes Backups, has them made, commits them, and says how it went.
+
+pub(crate) mod decide;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::Instrument as _;
+
+use self::decide::{Decision, Location};
+use super::Context;
+use super::attend::attend;
+use super::dispatch::{Controller, Outcome, Task};
+use super::malformed;
+use crate::api::{Backup, BackupPhase, BackupStatus, Progress, labels};
+use crate::server::clock;
+use crate::server::config::{ConfigState, Settings};
+use crate::server::engines::{self, BackupRun, CommitError, RunError, StoredBackup, chain};
+use crate::server::leader::{Standing, Term};
+use crate::server::metrics::Ending;
+use crate::server::run_log::RunLog;
+use crate::server::status::{self, Read, StatusError};
+
+/// The pause before a question to the API server is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The backup controller.
+#[derive(Debug)]
+pub(crate) struct Backups {
+    context: Arc<Context>,
+}
+
+/// A run that goes on.
+struct Run<'a> {
+    task: &'a Task,
+    backup: &'a Backup,
+    settings: &'a Settings,
+    term: &'a Term,
+    status: BackupStatus,
+    schedule: &'a str,
+}
+
+/// How a run ended that has an end.
+enum End {
+    /// The status to write.
+    Status(Box<BackupStatus>),
+    /// Another server goes on with it, or its resource is gone: nothing is to be written.
+    LeftAlone,
+    /// Whether it is committed is not known; it is looked at again.
+    Unclear,
+}
+
+impl Controller for Backups {
+    type Object = Backup;
+
+    const KIND: &'static str = "Backup";
+
+    fn wants(&self, backup: &Backup) -> bool {
+        let phase = backup.status.as_ref().map(|status| &status.phase);
+        matches!(
+            phase,
+            None | Some(BackupPhase::New | BackupPhase::InProgress)
+        )
+    }
+
+    async fn work(self: Arc<Self>, task: Task, term: Term) -> Outcome {
+        let api = &self.context.apis.backups;
+        if let Some(problem) = &task.malformed {
+            let phase = BackupPhase::FailedValidation;
+            return malformed::refuse(api, &task, problem, phase.as_str(), "validationErrors")
+                .await;
+        }
+        match status::get::<Backup>(api, &task.name, &task.uid).await {
+            Ok(Some(Ok(read))) => Box::pin(self.look(&task, &read, &term)).await,
+            // Gone, or changed so that it cannot be read: the watch tells.
+            Ok(_) => Outcome::Done,
+            Err(error) => {
+                tracing::warn!(backup = task.name, %error, "cannot read a Backup");
+                Outcome::Retry
+            }
+        }
+    }
+}
+
+impl Backups {
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        Self { context }
+    }
+
+    async fn look(&self, task: &Task, read: &Read<Backup>, term: &Term) -> Outcome {
+        let backup = &read.object;
+        if !self.wants(backup) {
+            return Outcome::Done;
+        }
+        let state = self.context.config.borrow().clone();
+        let in_progress = backup
+            .status
+            .as_ref()
+            .is_some_and(|status| status.phase == BackupPhase::InProgress);
+        let record;
+        let reasons;
+        let (location, settings) = match &state {
+            ConfigState::Pending | ConfigState::Missing => (Location::Unknown, None),
+            ConfigState::Unusable(reasons) => (Location::Unusable(reasons), None),
+            ConfigState::Usable(settings) if settings.restore_only => (Location::RestoreOnly, None),
+            // Whether a new name is free is seen when the run begins; only what may be stored already is looked up.
+            ConfigState::Usable(settings) if !in_progress && !decide::is_synced(backup) => {
+                (Location::Usable(None), Some(settings))
+            }
+            ConfigState::Usable(settings) => match settings.location.record(&task.name).await {
+                Ok(found) => {
+                    record = found.map(|record| record.backup);
+                    (Location::Usable(record.as_ref()), Some(settings))
+                }
+                Err(reason) if in_progress => {
+                    tracing::warn!(backup = task.name, reason, "cannot look into the location");
+                    return Outcome::Retry;
+                }
+                Err(reason) => {
+                    reasons = [reason];
+                    (Location::Unusable(&reasons), None)
+                }
+            },
+        };
+        let status = backup.status.clone().unwrap_or_default();
+        let ending = match (decide::decide(backup, &location), settings) {
+            (Decision::Run(attempt), Some(settings)) => {
+                return Box::pin(self.run(task, read, settings, attempt, term)).await;
+            }
+            (Decision::Nothing | Decision::Run(_), _) => return Outcome::Done,
+            (Decision::Refuse(problems), _) => {
+                tracing::info!(
+                    backup = task.name,
+                    problems = problems.join("; "),
+                    "a Backup is refused"
+                );
+                self.context
+                    .metrics
+                    .backup_ends(schedule(backup), Ending::Refused);
+                decide::refused(problems)
+            }
+            (Decision::Adopt(stored), _) => {
+                tracing::info!(
+                    backup = task.name,
+                    "a Backup is stored already; its status is taken from there"
+                );
+                *stored
+            }
+            (Decision::Fail(reason), settings) => {
+                if let Some(settings) = settings {
+                    self.remove_debris(task, settings).await;
+                }
+                tracing::error!(backup = task.name, reason, "a Backup failed");
+                self.context
+                    .metrics
+                    .backup_ends(schedule(backup), Ending::Failure);
+                decide::failed(&status, reason, clock::now())
+            }
+        };
+        written(
+            &task.name,
+            read.replace_status(&self.context.apis.backups, &ending)
+                .await,
+        )
+    }
+
+    /// Takes the run, carries it out, and writes how it ended.
+    async fn run(
+        &self,
+        task: &Task,
+        read: &Read<Backup>,
+        settings: &Settings,
+        attempt: u32,
+        term: &Term,
+    ) -> Outcome {
+        let context = &self.context;
+        let backup = &read.object;
+        let status = decide::taken(
+            backup,
+            &context.identity,
+            attempt,
+            &context.cluster_id,
+            clock::now(),
+        );
+        // The version in this write decides between two servers that both believe that they lead.
+        if let Err(error) = read.replace_status(&context.apis.backups, &status).await {
+            return written(&task.name, Err(error));
+        }
+        let run = Run {
+            task,
+            backup,
+            settings,
+            term,
+            status,
+            schedule: schedule(backup),
+        };
+        let span_name = format!("backup/{}", task.name);
+        let log = context.run_logs.begin(&span_name);
+        let span = tracing::info_span!("run", run = span_name, attempt);
+        let running = context.metrics.backup_begins(run.schedule);
+        let outcome = self.carry_out(&run, attempt, log).instrument(span).await;
+        drop(running);
+        outcome
+    }
+
+    async fn carry_out(&self, run: &Run<'_>, attempt: u32, log: RunLog) -> Outcome {
+        tracing::info!("the backup begins");
+        if !run.backup.spec.hooks.is_empty() {
+            tracing::warn!("the hooks of this backup are not run: this version of ark cannot");
+        }
+        let end = match self.engine(run, attempt).await {
+            Ok(stored) => self.commit(run, stored, log).await,
+            Err(RunError::Refused(problems)) => {
+                tracing::info!(problems = problems.join("; "), "the backup is refused");
+                self.context
+                    .metrics
+                    .backup_ends(run.schedule, Ending::Refused);
+                End::Status(Box::new(decide::refused(problems)))
+            }
+            Err(RunError::Failed(reason)) => self.failed(run, reason),
+            Err(RunError::Cancelled) => End::LeftAlone,
+        };
+        match end {
+            End::Status(status) => self.write_end(run, &status).await,
+            End::LeftAlone => {
+                tracing::info!(
+                    "the backup ends here: it was deleted, or another server goes on with it"
+                );
+                Outcome::Done
+            }
+            End::Unclear => Outcome::Retry,
+        }
+    }
+
+    async fn engine(&self, run: &Run<'_>, attempt: u32) -> Result<StoredBackup, RunError> {
+        let context = &self.context;
+        let (progress, seen) = watch::channel(Progress::default());
+        let cancel = run.term.lost().child_token();
+        let mut backup = run.backup.clone();
+        backup.status = Some(run.status.clone());
+        let start = run
+            .status
+            .start_timestamp
+            .as_ref()
+            .map_or_else(clock::now, |time| time.0);
+        let request = BackupRun {
+            cluster: &context.cluster,
+            location: &run.settings.location,
+            backup,
+            attempt,
+            holder: &context.identity,
+            cluster_id: &context.cluster_id,
+            start,
+        };
+        let engine = engines::backup(&request, &progress, &cancel);
+        attend(
+            engine,
+            &context.apis.backups,
+            &context.watched.backups,
+            run.task,
+            seen,
+            &cancel,
+        )
+        .await
+    }
+
+    /// Stores the log and makes the backup count, if it is still ours to make.
+    async fn commit(&self, run: &Run<'_>, mut stored: StoredBackup, log: RunLog) -> End {
+        let (warnings, errors) = (
+            stored.results.warnings.count(),
+            stored.results.errors.count(),
+        );
+        tracing::info!(
+            items = stored.items,
+            warnings,
+            errors,
+            "everything is stored; the backup is committed next"
+        );
+        if let Err(error) = stored.put_log(log.finish()).await {
+            tracing::warn!(error, "the log of the backup could not be stored");
+        }
+        if !self.still_ours(run).await {
+            if let Err(error) = stored.discard().await {
+                tracing::warn!(
+                    error,
+                    "parts of the backup could not be removed; they do not count"
+                );
+            }
+            return End::LeftAlone;
+        }
+        let status = decide::finished(
+            &run.status,
+            stored.parts.clone(),
+            warnings,
+            errors,
+            stored.items,
+            clock::now(),
+        );
+        let record = record(run.backup, &status);
+        let committed = stored.commit(&record).await;
+        let Err(error) = committed else {
+            return self.committed(run, status, stored.contents_size());
+        };
+        // Whatever the answer was, what is stored now says what counts.
+        match run.settings.location.record(&run.task.name).await {
+            Ok(Some(found)) if decide::owns(run.backup, &found.backup) => self.committed(
+                run,
+                found.backup.status.unwrap_or_default(),
+                stored.contents_size(),
+            ),
+            Ok(found) => {
+                if let Err(error) = stored.discard().await {
+                    tracing::warn!(
+                        error,
+                        "parts of the backup could not be removed; they do not count"
+                    );
+                }
+                let reason = match (found, error) {
+                    (Some(found), _) => decide::name_taken(&found.backup),
+                    (None, CommitError::Taken(reason) | CommitError::Unknown(reason)) => {
+                        format!("the backup could not be committed: {reason}")
+                    }
+                };
+                self.failed(run, reason)
+            }
+            Err(reason) => {
+                tracing::warn!(
+                    ?error,
+                    reason,
+                    "whether the backup is committed is not known; looking again later"
+                );
+                End::Unclear
+            }
+        }
+    }
+
+    /// Returns whether this server leads and the Backup still names it as the holder of this attempt.
+    async fn still_ours(&self, run: &Run<'_>) -> bool {
+        loop {
+            match run.term.confirm().await {
+                Standing::Held => {}
+                Standing::Other => return false,
+                Standing::Unknown => {
+                    // The elector ends the term if this goes on.
+                    tokio::select! {
+                        () = tokio::time::sleep(PAUSE) => continue,
+                        () = run.term.lost().cancelled() => return false,
+                    }
+                }
+            }
+            match status::get::<Backup>(&self.context.apis.backups, &run.task.name, &run.task.uid)
+                .await
+            {
+                Ok(Some(Ok(read))) => {
+                    return read
+                        .object
+                        .status
+                        .is_some_and(|status| status.run == run.status.run);
+                }
+                Ok(_) => return false,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read the Backup before its commit; trying again");
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                () = run.term.lost().cancelled() => return false,
+            }
+        }
+    }
+
+    fn committed(&self, run: &Run<'_>, status: BackupStatus, size: u64) -> End {
+        let ending = if status.phase == BackupPhase::Completed {
+            Ending::Success
+        } else {
+            Ending::Partial
+        };
+        tracing::info!(phase = %status.phase, "the backup is committed");
+        let metrics = &self.context.metrics;
+        metrics.backup_ends(run.schedule, ending);
+        if let (Some(start), Some(end)) = (&status.start_timestamp, &status.completion_timestamp) {
+            let took = Duration::try_from(end.0.duration_since(start.0)).unwrap_or_default();
+            metrics.backup_stored(run.schedule, took, size);
+        }
+        End::Status(Box::new(status))
+    }
+
+    fn failed(&self, run: &Run<'_>, reason: String) -> End {
+        tracing::error!(reason, "the backup failed");
+        // If the location is the reason, those who come next learn it from the Config.
+        self.context.recheck.notify_one();
+        self.context
+            .metrics
+            .backup_ends(run.schedule, Ending::Failure);
+        End::Status(Box::new(decide::failed(&run.status, reason, clock::now())))
+    }
+
+    /// Writes the end of a run until that has succeeded, unless another server has the run.
+    async fn write_end(&self, run: &Run<'_>, end: &BackupStatus) -> Outcome {
+        let change = |now: &Backup| {
+            let holder = now.status.as_ref().and_then(|status| status.run.as_ref());
+            (holder == run.status.run.as_ref()).then(|| end.clone())
+        };
+        let api = &self.context.apis.backups;
+        let Task { name, uid, .. } = run.task;
+        match status::update_until_written(api, name, uid, run.term.lost(), change).await {
+            Ok(()) => Outcome::Done,
+            Err(error) => {
+                tracing::warn!(
+                    error = chain(&error),
+                    "the end of the backup is not in its status"
+                );
+                Outcome::Done
+            }
+        }
+    }
+
+    async fn remove_debris(&self, task: &Task, settings: &Settings) {
+        if let Err(error) = settings.location.remove_debris(&task.name, &task.uid).await {
+            tracing::warn!(
+                backup = task.name,
+                error,
+                "cannot remove what a dead run left; it does not count"
+            );
+        }
+    }
+}
+
+/// Returns the Backup as it is stored: with its final status, without what only means something to an API server.
+fn record(backup: &Backup, status: &BackupStatus) -> Backup {
+    let mut record = backup.clone();
+    record.metadata.managed_fields = None;
+    record.metadata.resource_version = None;
+    record.status = Some(status.clone());
+    record
+}
+
+fn schedule(backup: &Backup) -> &str {
+    let labels = backup.metadata.labels.as_ref();
+    labels
+        .and_then(|labels| labels.get(labels::SCHEDULE))
+        .map_or("", String::as_str)
+}
+
+/// Returns what follows from a write that needed the version that was read.
+fn written(name: &str, result: Result<(), StatusError>) -> Outcome {
+    match result {
+        Ok(()) | Err(StatusError::Gone | StatusError::NotLeading) => Outcome::Done,
+        Err(error) => {
+            tracing::warn!(
+                name,
+                error = chain(&error),
+                "cannot write the status of a Backup; trying again"
+            );
+            Outcome::Retry
+        }
+    }
+}

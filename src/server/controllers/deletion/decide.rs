@@ -1,0 +1,123 @@
+//! What to do about a DeleteBackupRequest. Pure.
+
+use crate::api::{Backup, BackupPhase, DeleteBackupRequest, DeleteBackupRequestPhase, labels};
+use crate::server::engines;
+
+/// What is known of the Config.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Location<'a> {
+    /// There is no Config yet, or it is being looked at.
+    Unknown,
+    /// This server deletes no backups.
+    RestoreOnly,
+    /// It cannot be used; a sentence for each reason.
+    Unusable(&'a [String]),
+    /// It can be used.
+    Usable {
+        /// What it holds under the name was made by another program.
+        foreign: bool,
+    },
+}
+
+/// What to do about a DeleteBackupRequest.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Decision {
+    /// Nothing until it or the Config changes.
+    Nothing,
+    /// It is through; a sentence for each thing that could not be removed.
+    Process(Vec<String>),
+    /// Remove the Backup with this UID, and what is stored of it.
+    Delete {
+        /// The UID of the resource.
+        uid: String,
+        /// The UID in the stored record: another one if sync made the resource.
+        owner: String,
+    },
+}
+
+/// Decides what to do about a request that nobody works on in this process. Only the leader may ask.
+///
+/// `running` names the restores that read the backup now.
+pub(crate) fn decide(
+    request: &DeleteBackupRequest,
+    backup: Option<&Backup>,
+    running: &[String],
+    location: Location<'_>,
+) -> Decision {
+    let phase = request
+        .status
+        .as_ref()
+        .map(|status| status.phase.clone())
+        .unwrap_or_default();
+    let resumed = match phase {
+        DeleteBackupRequestPhase::New => false,
+        DeleteBackupRequestPhase::InProgress => true,
+        DeleteBackupRequestPhase::Processed | DeleteBackupRequestPhase::Other(_) => {
+            return Decision::Nothing;
+        }
+    };
+    if matches!(location, Location::RestoreOnly) {
+        return Decision::Nothing;
+    }
+    let name = &request.spec.backup_name;
+    let refuse = |problem: String| Decision::Process(vec![problem]);
+    if name.is_empty() {
+        return refuse("no backup is named; set spec.backupName".to_owned());
+    }
+    let meant = request
+        .metadata
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get(labels::BACKUP_UID));
+    let (uid, owner) = match (backup, meant) {
+        // The one that is there now is another of the same name.
+        (Some(backup), Some(uid)) if backup.metadata.uid.as_ref() != Some(uid) && !resumed => {
+            return refuse(format!(
+                "the backup that this request is meant for is gone; the backup {name} that is there now is another one"
+            ));
+        }
+        (Some(backup), Some(uid)) if backup.metadata.uid.as_ref() != Some(uid) => {
+            (uid.clone(), uid.clone())
+        }
+        (Some(backup), _) => {
+            if let Some(problem) = in_use(backup, name) {
+                return refuse(problem);
+            }
+            let uid = backup.metadata.uid.clone().unwrap_or_default();
+            let annotations = backup.metadata.annotations.as_ref();
+            let origin = annotations.and_then(|annotations| annotations.get(labels::ORIGIN_UID));
+            (uid.clone(), origin.cloned().unwrap_or(uid))
+        }
+        // The resource went last time; what is stored may still be there.
+        (None, Some(uid)) if resumed => (uid.clone(), uid.clone()),
+        (None, _) => return refuse(format!("there is no backup {name}")),
+    };
+    if !running.is_empty() {
+        return refuse(format!(
+            "backup {name} is being restored by {}; delete it when that is through",
+            running.join(", ")
+        ));
+    }
+    match location {
+        Location::Unknown | Location::RestoreOnly => Decision::Nothing,
+        Location::Unusable(_) if resumed => Decision::Nothing,
+        Location::Unusable(reasons) => Decision::Process(
+            reasons
+                .iter()
+                .map(|reason| format!("backup {name} cannot be removed now: {reason}"))
+                .collect(),
+        ),
+        Location::Usable { foreign: true } => refuse(engines::foreign(name)),
+        Location::Usable { foreign: false } => Decision::Delete { uid, owner },
+    }
+}
+
+fn in_use(backup: &Backup, name: &str) -> Option<String> {
+    let phase = backup.status.as_ref().map(|status| &status.phase);
+    (phase == Some(&BackupPhase::InProgress))
+        .then(|| format!("backup {name} is in progress; delete it when it is finished"))
+}
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

@@ -1,0 +1,128 @@
+use kube::api::ObjectMeta;
+
+use super::*;
+use crate::api::{BackupStatus, DeleteBackupRequestSpec, DeleteBackupRequestStatus};
+
+fn request(phase: DeleteBackupRequestPhase, uid: Option<&str>) -> DeleteBackupRequest {
+    DeleteBackupRequest {
+        metadata: ObjectMeta {
+            labels: uid.map(|uid| [(labels::BACKUP_UID.to_owned(), uid.to_owned())].into()),
+            ..ObjectMeta::default()
+        },
+        spec: DeleteBackupRequestSpec {
+            backup_name: "b".into(),
+        },
+        status: Some(DeleteBackupRequestStatus {
+            phase,
+            errors: Vec::new(),
+        }),
+    }
+}
+
+fn backup(uid: &str, phase: BackupPhase) -> Backup {
+    Backup {
+        metadata: ObjectMeta {
+            uid: Some(uid.into()),
+            ..ObjectMeta::default()
+        },
+        status: Some(BackupStatus {
+            phase,
+            ..BackupStatus::default()
+        }),
+        ..Backup::default()
+    }
+}
+
+/// What a decision is about, without its words.
+fn word(decision: &Decision) -> String {
+    match decision {
+        Decision::Nothing => "nothing".to_owned(),
+        Decision::Process(_) => "process".to_owned(),
+        Decision::Delete { uid, owner } if uid == owner => format!("delete {uid}"),
+        Decision::Delete { uid, owner } => format!("delete {uid} of {owner}"),
+    }
+}
+
+#[test]
+fn decisions() {
+    use DeleteBackupRequestPhase::{InProgress, New, Processed};
+    let done = backup("1", BackupPhase::Completed);
+    let going = backup("1", BackupPhase::Deleting);
+    let running = backup("1", BackupPhase::InProgress);
+    let other = backup("2", BackupPhase::Completed);
+    let reasons = ["no bucket".to_owned()];
+    let usable = Location::Usable { foreign: false };
+    for (phase, uid, there, location, expected) in [
+        (New, None, Some(&done), usable, "delete 1"),
+        (New, Some("1"), Some(&done), usable, "delete 1"),
+        (New, Some("1"), Some(&going), usable, "delete 1"),
+        (New, Some("1"), Some(&other), usable, "process"),
+        (New, None, Some(&running), usable, "process"),
+        (New, None, None, usable, "process"),
+        (New, Some("1"), None, usable, "process"),
+        (
+            New,
+            None,
+            Some(&done),
+            Location::Usable { foreign: true },
+            "process",
+        ),
+        (New, None, Some(&done), Location::Unknown, "nothing"),
+        (New, None, Some(&done), Location::RestoreOnly, "nothing"),
+        (
+            New,
+            None,
+            Some(&done),
+            Location::Unusable(&reasons),
+            "process",
+        ),
+        (InProgress, Some("1"), Some(&going), usable, "delete 1"),
+        (InProgress, Some("1"), None, usable, "delete 1"),
+        (InProgress, Some("1"), Some(&other), usable, "delete 1"),
+        (
+            InProgress,
+            Some("1"),
+            Some(&going),
+            Location::Unusable(&reasons),
+            "nothing",
+        ),
+        (InProgress, None, None, usable, "process"),
+        (Processed, Some("1"), Some(&done), usable, "nothing"),
+    ] {
+        let decision = decide(&request(phase.clone(), uid), there, &[], location);
+        assert_eq!(
+            word(&decision),
+            expected,
+            "{phase} {uid:?} {location:?}: {decision:?}"
+        );
+    }
+}
+
+#[test]
+fn a_backup_that_is_being_restored_stays() {
+    let done = backup("1", BackupPhase::Completed);
+    let request = request(DeleteBackupRequestPhase::New, None);
+    let Decision::Process(errors) = decide(
+        &request,
+        Some(&done),
+        &["r".to_owned()],
+        Location::Usable { foreign: false },
+    ) else {
+        panic!("not refused");
+    };
+    assert!(errors[0].contains("being restored by r"), "{errors:?}");
+}
+
+#[test]
+fn a_synced_backup_owns_what_its_origin_stored() {
+    let mut synced = backup("1", BackupPhase::Completed);
+    synced.metadata.annotations = Some([(labels::ORIGIN_UID.to_owned(), "0".to_owned())].into());
+    let request = request(DeleteBackupRequestPhase::New, None);
+    let decision = decide(
+        &request,
+        Some(&synced),
+        &[],
+        Location::Usable { foreign: false },
+    );
+    assert_eq!(word(&decision), "delete 1 of 0");
+}

@@ -1,0 +1,367 @@
+//! The deletion controller: removes what is stored of a backup, the restores made from it, and its resource.
+//!
+//! Every step may be repeated: a request that a dead server left `InProgress` is carried out again from the start.
+
+pub(crate) mod decide;
+
+use std::sync::Arc;
+
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
+use serde_json::json;
+
+use self::decide::{Decision, Location};
+use super::Context;
+use super::dispatch::{Controller, Outcome, Task};
+use super::malformed;
+use crate::api::{
+    Backup, BackupPhase, DeleteBackupRequest, DeleteBackupRequestPhase as Phase,
+    DeleteBackupRequestStatus, FIELD_MANAGER, Restore, RestorePhase, labels, names,
+};
+use crate::server::config::{ConfigState, Settings};
+use crate::server::engines::{self, Removal, chain};
+use crate::server::leader::{Standing, Term};
+use crate::server::objects::parse;
+use crate::server::status::{self, Read, StatusError};
+
+/// The deletion controller.
+#[derive(Debug)]
+pub(crate) struct Deletions {
+    context: Arc<Context>,
+}
+
+/// A deletion that goes on.
+struct Deletion<'a> {
+    task: &'a Task,
+    backup: Option<&'a Read<Backup>>,
+    name: &'a str,
+    /// The UID of the resource.
+    uid: String,
+    /// The UID in the stored record.
+    owner: String,
+    restores: Vec<(String, String)>,
+    settings: &'a Settings,
+}
+
+impl Controller for Deletions {
+    type Object = DeleteBackupRequest;
+
+    const KIND: &'static str = "DeleteBackupRequest";
+
+    fn wants(&self, request: &DeleteBackupRequest) -> bool {
+        let phase = request.status.as_ref().map(|status| &status.phase);
+        matches!(phase, None | Some(Phase::New | Phase::InProgress))
+    }
+
+    async fn work(self: Arc<Self>, task: Task, term: Term) -> Outcome {
+        let api = &self.context.apis.deletions;
+        if let Some(problem) = &task.malformed {
+            return malformed::refuse(api, &task, problem, Phase::Processed.as_str(), "errors")
+                .await;
+        }
+        match status::get::<DeleteBackupRequest>(api, &task.name, &task.uid).await {
+            Ok(Some(Ok(read))) if self.wants(&read.object) => {
+                match self.look(&task, &read, &term).await {
+                    Ok(()) => Outcome::Done,
+                    Err(error) => {
+                        tracing::warn!(request = task.name, error, "a deletion is tried again");
+                        Outcome::Retry
+                    }
+                }
+            }
+            Ok(_) => Outcome::Done,
+            Err(error) => {
+                tracing::warn!(request = task.name, %error, "cannot read a DeleteBackupRequest");
+                Outcome::Retry
+            }
+        }
+    }
+}
+
+impl Deletions {
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        Self { context }
+    }
+
+    async fn look(
+        &self,
+        task: &Task,
+        read: &Read<DeleteBackupRequest>,
+        term: &Term,
+    ) -> Result<(), String> {
+        let request = &read.object;
+        let name = request.spec.backup_name.as_str();
+        let backup = self.find(name).await?;
+        let restores = self.restores_of(name);
+        let running: Vec<String> = restores
+            .iter()
+            .filter(|(_, _, running)| *running)
+            .map(|(name, _, _)| name.clone())
+            .collect();
+        let state = self.context.config.borrow().clone();
+        let (location, settings) = match &state {
+            ConfigState::Pending | ConfigState::Missing => (Location::Unknown, None),
+            ConfigState::Unusable(reasons) => (Location::Unusable(reasons), None),
+            ConfigState::Usable(settings) if settings.restore_only => (Location::RestoreOnly, None),
+            ConfigState::Usable(settings) => {
+                let foreign = match settings.location.record(name).await {
+                    Ok(record) => record.is_some_and(|record| record.foreign),
+                    Err(error) => {
+                        // Said again by the removal if it lasts.
+                        tracing::warn!(backup = name, error, "cannot look at what is stored");
+                        false
+                    }
+                };
+                (Location::Usable { foreign }, Some(settings))
+            }
+        };
+        let resource = backup.as_ref().map(|read| &read.object);
+        match (
+            decide::decide(request, resource, &running, location),
+            settings,
+        ) {
+            (Decision::Process(errors), _) => {
+                tracing::info!(
+                    request = task.name,
+                    errors = errors.join("; "),
+                    "a deletion is refused"
+                );
+                let api = &self.context.apis.deletions;
+                let written = read.replace_status(api, &processed(errors)).await;
+                return written.map_err(|error| chain(&error));
+            }
+            (Decision::Delete { uid, owner }, Some(settings)) => {
+                if term.confirm().await != Standing::Held {
+                    return Err("this server cannot be sure that it leads".to_owned());
+                }
+                let deletion = Deletion {
+                    task,
+                    // A Backup that only has the name of the one meant stays.
+                    backup: backup.as_ref().filter(|read| read.uid == uid),
+                    name,
+                    uid,
+                    owner,
+                    restores: restores
+                        .into_iter()
+                        .map(|(name, uid, _)| (name, uid))
+                        .collect(),
+                    settings,
+                };
+                return self.delete(read, &deletion).await;
+            }
+            (Decision::Nothing | Decision::Delete { .. }, _) => {}
+        }
+        Ok(())
+    }
+
+    /// Reads the Backup of this name. One that cannot be read cannot be deleted either: nobody knows whose data it owns.
+    async fn find(&self, name: &str) -> Result<Option<Read<Backup>>, String> {
+        if name.is_empty() {
+            return Ok(None);
+        }
+        let api = &self.context.apis.backups;
+        let found = api.get_opt(name).await.map_err(|error| chain(&error))?;
+        let Some(uid) = found.and_then(|object| object.metadata.uid) else {
+            return Ok(None);
+        };
+        match status::get::<Backup>(api, name, &uid).await {
+            Ok(Some(read)) => read.map(Some),
+            Ok(None) => Ok(None),
+            Err(error) => Err(chain(&error)),
+        }
+    }
+
+    /// Returns name, UID and whether it goes on, of every Restore from a backup.
+    fn restores_of(&self, backup: &str) -> Vec<(String, String, bool)> {
+        let of_backup = |restore: &Restore| restore.spec.backup_name == backup;
+        self.context
+            .watched
+            .restores
+            .select(|entry| {
+                entry
+                    .object
+                    .as_ref()
+                    .is_ok_and(|restore| of_backup(restore))
+            })
+            .into_iter()
+            .map(|(name, entry)| {
+                let running = entry.object.is_ok_and(|restore| {
+                    restore
+                        .status
+                        .as_ref()
+                        .is_some_and(|status| status.phase == RestorePhase::InProgress)
+                });
+                (name, entry.uid, running)
+            })
+            .collect()
+    }
+
+    /// Takes the request and removes everything, what can be removed first to last.
+    async fn delete(
+        &self,
+        read: &Read<DeleteBackupRequest>,
+        deletion: &Deletion<'_>,
+    ) -> Result<(), String> {
+        let apis = &self.context.apis;
+        let Deletion { task, name, .. } = deletion;
+        self.label(deletion).await?;
+        let status = DeleteBackupRequestStatus {
+            phase: Phase::InProgress,
+            errors: Vec::new(),
+        };
+        status::update::<DeleteBackupRequest, _>(&apis.deletions, &task.name, &task.uid, &|_| {
+            Some(status.clone())
+        })
+        .await
+        .map_err(|error| chain(&error))?;
+        tracing::info!(backup = name, "deleting a backup");
+        if let Some(backup) = deletion.backup {
+            let status = crate::api::BackupStatus {
+                phase: BackupPhase::Deleting,
+                ..backup.object.status.clone().unwrap_or_default()
+            };
+            // The version in this write keeps a run from beginning at the same moment.
+            match backup.replace_status(&apis.backups, &status).await {
+                Ok(()) | Err(StatusError::Gone) => {}
+                Err(error) => return Err(chain(&error)),
+            }
+        }
+        let errors = self.remove(deletion).await;
+        let clean = errors.is_empty();
+        if clean {
+            tracing::info!(backup = name, "the backup is deleted");
+        } else {
+            tracing::error!(
+                backup = name,
+                errors = errors.join("; "),
+                "the backup could not be deleted completely"
+            );
+        }
+        let status = processed(errors);
+        match status::update::<DeleteBackupRequest, _>(
+            &apis.deletions,
+            &read.name,
+            &read.uid,
+            &|_| Some(status.clone()),
+        )
+        .await
+        {
+            Ok(()) | Err(StatusError::Gone) => {}
+            Err(error) => return Err(chain(&error)),
+        }
+        if clean {
+            self.forget_requests(deletion).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes for which backup a request is, so that a later server need not guess.
+    async fn label(&self, deletion: &Deletion<'_>) -> Result<(), String> {
+        let patch = json!({"metadata": {"uid": deletion.task.uid, "labels": {
+            labels::BACKUP_NAME: names::label_value(deletion.name),
+            labels::BACKUP_UID: deletion.uid,
+        }}});
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let api = &self.context.apis.deletions;
+        match api
+            .patch(&deletion.task.name, &params, &Patch::Merge(&patch))
+            .await
+        {
+            Ok(_) => Ok(()),
+            Err(error) => Err(chain(&error)),
+        }
+    }
+
+    /// Removes stored data, restores and resource; returns what could not be removed.
+    async fn remove(&self, deletion: &Deletion<'_>) -> Vec<String> {
+        let apis = &self.context.apis;
+        let location = &deletion.settings.location;
+        let mut errors = Vec::new();
+        let restores = match location.delete_backup(deletion.name, &deletion.owner).await {
+            Ok(Removal::Done) => deletion.restores.as_slice(),
+            // The restores were made from the backup that stays.
+            Ok(Removal::NotOurs) => &[],
+            Err(error) => {
+                errors.push(error);
+                &deletion.restores
+            }
+        };
+        for (name, uid) in restores {
+            // Its files go first: without the resource nobody would find them again.
+            if let Err(error) = location.delete_restore(name).await {
+                errors.push(format!(
+                    "the files of restore {name} could not be removed: {error}"
+                ));
+                continue;
+            }
+            if let Err(error) = delete(&apis.restores, name, uid).await {
+                errors.push(format!("restore {name} could not be removed: {error}"));
+            }
+        }
+        if errors.is_empty()
+            && let Some(backup) = deletion.backup
+            && let Err(error) = delete(&apis.backups, &backup.name, &backup.uid).await
+        {
+            errors.push(format!(
+                "the resource of backup {} could not be removed: {error}",
+                backup.name
+            ));
+        }
+        errors
+    }
+
+    /// Removes the requests for a backup that is gone, this one included.
+    async fn forget_requests(&self, deletion: &Deletion<'_>) -> Result<(), String> {
+        let api = &self.context.apis.deletions;
+        let selector = format!(
+            "{}={},{}={}",
+            labels::BACKUP_NAME,
+            names::label_value(deletion.name),
+            labels::BACKUP_UID,
+            deletion.uid,
+        );
+        let params = ListParams::default().labels(&selector);
+        for request in api.list(&params).await.map_err(|error| chain(&error))? {
+            let (Some(name), Some(uid)) = (&request.metadata.name, &request.metadata.uid) else {
+                continue;
+            };
+            // Labels are cut and hashed where names are long; the spec is exact.
+            let same = parse::<DeleteBackupRequest>(&request)
+                .is_ok_and(|request| request.spec.backup_name == deletion.name);
+            if same {
+                delete(api, name, uid).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn processed(errors: Vec<String>) -> DeleteBackupRequestStatus {
+    DeleteBackupRequestStatus {
+        phase: Phase::Processed,
+        errors,
+    }
+}
+
+/// Deletes the object with this name and UID; one that is gone is fine.
+async fn delete(
+    api: &kube::Api<kube::api::DynamicObject>,
+    name: &str,
+    uid: &str,
+) -> Result<(), String> {
+    let params = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: Some(uid.to_owned()),
+            resource_version: None,
+        }),
+        ..DeleteParams::default()
+    };
+    match api.delete(name, &params).await {
+        Ok(_) => Ok(()),
+        // 409: another has the name now, which is not ours to delete.
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        Err(error) => Err(engines::chain(&error)),
+    }
+}

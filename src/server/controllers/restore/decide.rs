@@ -1,0 +1,205 @@
+//! What to do about a Restore. Pure.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::api::{Backup, BackupPhase, Restore, RestorePhase, RestoreStatus, RunHolder, validate};
+
+/// How often a restore is tried when servers end over it. It goes on where the one before stopped, so more often than a
+/// backup.
+const MOST_ATTEMPTS: u32 = 10;
+
+/// What is known of the Config and of the backup to restore from.
+#[derive(Clone, Debug)]
+pub(crate) enum Source<'a> {
+    /// There is no Config yet, or it is being looked at.
+    Unknown,
+    /// The location cannot be used; a sentence for each reason.
+    Unusable(&'a [String]),
+    /// The location holds no such backup; what the cluster says of it.
+    Missing(Option<BackupPhase>),
+    /// The backup is stored; its record.
+    Stored(&'a Backup),
+}
+
+/// What to do about a Restore.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Decision {
+    /// Nothing until it or the Config changes.
+    Nothing,
+    /// Refuse it; a sentence for each reason.
+    Refuse(Vec<String>),
+    /// Carry it out; the number of the try, from 1.
+    Run(u32),
+    /// End it as failed.
+    Fail(String),
+}
+
+/// Decides what to do about a Restore that nobody works on in this process. Only the leader may ask.
+pub(crate) fn decide(restore: &Restore, source: &Source<'_>) -> Decision {
+    let status = restore.status.clone().unwrap_or_default();
+    let in_progress = match status.phase {
+        _ if restore.metadata.deletion_timestamp.is_some() => return Decision::Nothing,
+        RestorePhase::New => false,
+        RestorePhase::InProgress => true,
+        RestorePhase::FailedValidation
+        | RestorePhase::Completed
+        | RestorePhase::PartiallyFailed
+        | RestorePhase::Failed
+        | RestorePhase::Other(_) => return Decision::Nothing,
+    };
+    if in_progress {
+        return take_over(restore, &status, source);
+    }
+    let mut problems = problems(restore);
+    if !restore.spec.backup_name.is_empty() {
+        problems.extend(source_problems(&restore.spec.backup_name, source));
+    }
+    if !problems.is_empty() {
+        Decision::Refuse(problems)
+    } else if matches!(source, Source::Unknown) {
+        Decision::Nothing
+    } else {
+        Decision::Run(1)
+    }
+}
+
+fn take_over(restore: &Restore, status: &RestoreStatus, source: &Source<'_>) -> Decision {
+    let attempt = status.run.as_ref().map_or(1, |run| run.attempt);
+    match source {
+        // What has begun waits for better times.
+        Source::Unknown | Source::Unusable(_) => Decision::Nothing,
+        Source::Missing(_) => Decision::Fail(format!(
+            "backup {} was removed before the restore was through; what is restored stays",
+            restore.spec.backup_name
+        )),
+        Source::Stored(_) if attempt >= MOST_ATTEMPTS => Decision::Fail(format!(
+            "given up after {attempt} attempts: each time the server ended before the restore did; look at the \
+             server's log and memory"
+        )),
+        Source::Stored(_) => Decision::Run(attempt.saturating_add(1)),
+    }
+}
+
+/// Returns what is wrong with a Restore, as far as it can be seen from itself.
+fn problems(restore: &Restore) -> Vec<String> {
+    let mut problems = validate::restore(&restore.spec);
+    if restore.spec.restore_pvs == Some(true) {
+        problems.push(
+            "restorePVs: this version of ark cannot restore volumes from snapshots; leave it unset or set it to false"
+                .to_owned(),
+        );
+    }
+    problems
+}
+
+fn source_problems(name: &str, source: &Source<'_>) -> Vec<String> {
+    match source {
+        Source::Unknown => Vec::new(),
+        Source::Unusable(reasons) => reasons
+            .iter()
+            .map(|reason| format!("backups cannot be read now: {reason}"))
+            .collect(),
+        Source::Missing(None) => vec![format!(
+            "there is no backup {name}; `ark backup get` lists those there are"
+        )],
+        Source::Missing(Some(BackupPhase::New | BackupPhase::InProgress)) => vec![format!(
+            "backup {name} is not finished; wait until it is, then create the restore again"
+        )],
+        Source::Missing(Some(phase @ (BackupPhase::Failed | BackupPhase::FailedValidation))) => {
+            vec![format!(
+                "backup {name} is {phase}: nothing of it is stored; `ark backup describe {name}` says why"
+            )]
+        }
+        Source::Missing(Some(phase)) => vec![format!(
+            "backup {name} is {phase}, but the location holds no data of it; look at the Config's bucket"
+        )],
+        Source::Stored(record) => {
+            let phase = record
+                .status
+                .as_ref()
+                .map(|status| status.phase.clone())
+                .unwrap_or_default();
+            if phase.is_usable() {
+                Vec::new()
+            } else {
+                vec![format!(
+                    "backup {name} is {phase}; only Completed and PartiallyFailed backups can be restored"
+                )]
+            }
+        }
+    }
+}
+
+/// Returns what the cluster and the location say of a backup together: a Backup that is not (or no longer) a good one
+/// here is none, even if another of its name is stored.
+pub(crate) fn source(resource: Option<BackupPhase>, record: Option<&Backup>) -> Source<'_> {
+    match (resource, record) {
+        (Some(phase), _) if !phase.is_usable() => Source::Missing(Some(phase)),
+        (_, Some(record)) => Source::Stored(record),
+        (phase, None) => Source::Missing(phase),
+    }
+}
+
+/// Returns the status of a Restore whose run begins.
+pub(crate) fn taken(
+    before: &RestoreStatus,
+    holder: &str,
+    attempt: u32,
+    now: Timestamp,
+) -> RestoreStatus {
+    RestoreStatus {
+        phase: RestorePhase::InProgress,
+        // A restore that was taken over goes on; it began when its first attempt did.
+        start_timestamp: before.start_timestamp.clone().or(Some(Time(now))),
+        progress: before.progress.clone(),
+        run: Some(RunHolder {
+            holder: holder.to_owned(),
+            attempt,
+        }),
+        ..RestoreStatus::default()
+    }
+}
+
+/// Returns the status of a Restore that went through.
+pub(crate) fn finished(
+    taken: &RestoreStatus,
+    warnings: u64,
+    errors: u64,
+    now: Timestamp,
+) -> RestoreStatus {
+    RestoreStatus {
+        phase: if errors == 0 {
+            RestorePhase::Completed
+        } else {
+            RestorePhase::PartiallyFailed
+        },
+        warnings,
+        errors,
+        completion_timestamp: Some(Time(now)),
+        ..taken.clone()
+    }
+}
+
+/// Returns the status of a Restore that failed.
+pub(crate) fn failed(before: &RestoreStatus, reason: String, now: Timestamp) -> RestoreStatus {
+    RestoreStatus {
+        phase: RestorePhase::Failed,
+        failure_reason: Some(reason),
+        completion_timestamp: Some(Time(now)),
+        ..before.clone()
+    }
+}
+
+/// Returns the status of a Restore that is refused.
+pub(crate) fn refused(problems: Vec<String>) -> RestoreStatus {
+    RestoreStatus {
+        phase: RestorePhase::FailedValidation,
+        validation_errors: problems,
+        ..RestoreStatus::default()
+    }
+}
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

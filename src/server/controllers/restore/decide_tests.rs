@@ -1,0 +1,140 @@
+use super::*;
+use crate::api::{BackupStatus, RestoreSpec};
+
+fn restore(phase: RestorePhase, attempt: u32) -> Restore {
+    Restore {
+        spec: RestoreSpec {
+            backup_name: "b".into(),
+            ..RestoreSpec::default()
+        },
+        status: Some(RestoreStatus {
+            phase,
+            run: (attempt > 0).then(|| RunHolder {
+                holder: "dead".into(),
+                attempt,
+            }),
+            ..RestoreStatus::default()
+        }),
+        ..Restore::default()
+    }
+}
+
+fn record(phase: BackupPhase) -> Backup {
+    Backup {
+        status: Some(BackupStatus {
+            phase,
+            ..BackupStatus::default()
+        }),
+        ..Backup::default()
+    }
+}
+
+/// What a decision is about, without its words.
+fn word(decision: &Decision) -> &'static str {
+    match decision {
+        Decision::Nothing => "nothing",
+        Decision::Refuse(_) => "refuse",
+        Decision::Run(1) => "run 1",
+        Decision::Run(_) => "run again",
+        Decision::Fail(_) => "fail",
+    }
+}
+
+#[test]
+fn decisions() {
+    use RestorePhase::{Completed, Failed, FailedValidation, InProgress, New};
+    let good = record(BackupPhase::Completed);
+    let partial = record(BackupPhase::PartiallyFailed);
+    let bad = record(BackupPhase::Failed);
+    let reasons = ["no bucket".to_owned()];
+    let stored = Source::Stored(&good);
+    for (phase, attempt, source, expected) in [
+        (New, 0, &stored, "run 1"),
+        (New, 0, &Source::Stored(&partial), "run 1"),
+        (New, 0, &Source::Stored(&bad), "refuse"),
+        (New, 0, &Source::Missing(None), "refuse"),
+        (
+            New,
+            0,
+            &Source::Missing(Some(BackupPhase::InProgress)),
+            "refuse",
+        ),
+        (New, 0, &Source::Unusable(&reasons), "refuse"),
+        (New, 0, &Source::Unknown, "nothing"),
+        (InProgress, 1, &stored, "run again"),
+        (InProgress, 9, &stored, "run again"),
+        (InProgress, 10, &stored, "fail"),
+        (InProgress, 1, &Source::Unusable(&reasons), "nothing"),
+        (InProgress, 1, &Source::Unknown, "nothing"),
+        (InProgress, 1, &Source::Missing(None), "fail"),
+        (Completed, 1, &stored, "nothing"),
+        (Failed, 1, &stored, "nothing"),
+        (FailedValidation, 0, &stored, "nothing"),
+        (RestorePhase::Other("Paused".into()), 0, &stored, "nothing"),
+    ] {
+        let decision = decide(&restore(phase.clone(), attempt), source);
+        assert_eq!(
+            word(&decision),
+            expected,
+            "{phase} {attempt} {source:?}: {decision:?}"
+        );
+    }
+}
+
+#[test]
+fn a_restore_without_a_backup_has_one_problem() {
+    let mut nameless = restore(RestorePhase::New, 0);
+    nameless.spec.backup_name.clear();
+    let Decision::Refuse(problems) = decide(&nameless, &Source::Missing(None)) else {
+        panic!("not refused");
+    };
+    assert_eq!(problems.len(), 1, "{problems:?}");
+}
+
+#[test]
+fn snapshots_cannot_be_asked_for() {
+    let mut one = restore(RestorePhase::New, 0);
+    one.spec.restore_pvs = Some(true);
+    assert_eq!(word(&decide(&one, &Source::Unknown)), "refuse");
+}
+
+#[test]
+fn the_cluster_and_the_location_together() {
+    let good = record(BackupPhase::Completed);
+    for (resource, stored, expected) in [
+        (None, Some(&good), "stored"),
+        (Some(BackupPhase::Completed), Some(&good), "stored"),
+        // Its name was taken in the location: what is stored there is another backup.
+        (Some(BackupPhase::FailedValidation), Some(&good), "missing"),
+        (Some(BackupPhase::Deleting), Some(&good), "missing"),
+        (Some(BackupPhase::Completed), None, "missing"),
+        (None, None, "missing"),
+    ] {
+        let found = match source(resource.clone(), stored) {
+            Source::Stored(_) => "stored",
+            Source::Missing(_) => "missing",
+            Source::Unknown | Source::Unusable(_) => "other",
+        };
+        assert_eq!(found, expected, "{resource:?}");
+    }
+}
+
+#[test]
+fn endings() {
+    let (start, later) = (Timestamp::UNIX_EPOCH, Timestamp::from_second(9).unwrap());
+    let first = taken(&RestoreStatus::default(), "one", 1, start);
+    let second = taken(&first, "two", 2, later);
+    assert_eq!(second.start_timestamp, Some(Time(start)));
+    assert_eq!(
+        finished(&second, 1, 0, later).phase,
+        RestorePhase::Completed
+    );
+    assert_eq!(
+        finished(&second, 0, 1, later).phase,
+        RestorePhase::PartiallyFailed
+    );
+    assert_eq!(
+        failed(&second, "why".into(), later).phase,
+        RestorePhase::Failed
+    );
+}

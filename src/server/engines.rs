@@ -1,0 +1,415 @@
+//! The controllers' way to the engines and to the location: everything that they ask of other rooms stands here, in
+//! the controllers' words.
+
+use std::io::Write as _;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{Backup, Part, Progress, Restore, Results, StorageProviderConfig};
+use crate::backup::{BackupError, BackupOptions, BackupRequest};
+use crate::cluster::Cluster;
+use crate::providers::store::ErrorKind;
+use crate::providers::{Environment, registry};
+use crate::restore::{RestoreError, RestoreOptions, RestoreRequest};
+use crate::storage::{Deletion, Owner, PartKind, Refusal, Run, RunMarker, StorageError};
+
+/// A place where backups are kept, open for use.
+#[derive(Clone, Debug)]
+pub(crate) struct Location(crate::storage::Location);
+
+/// A stored backup.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    /// The Backup as it was committed.
+    pub(crate) backup: Backup,
+    /// Whether another program made it: one of an earlier Ark, say.
+    pub(crate) foreign: bool,
+}
+
+/// Why a run did not succeed.
+#[derive(Debug)]
+pub(crate) enum RunError {
+    /// The request cannot be met as it is; nothing was done.
+    Refused(Vec<String>),
+    /// The run failed; why, in a sentence.
+    Failed(String),
+    /// It was asked to end.
+    Cancelled,
+}
+
+/// How the removal of stored data went.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Removal {
+    /// Nothing of the owner's is left.
+    Done,
+    /// What is stored under the name is not the owner's, and stays.
+    NotOurs,
+}
+
+/// Opens the location that a Config describes, and checks that it can be used.
+///
+/// # Errors
+/// A sentence for whoever wrote the Config.
+pub(crate) async fn open(
+    config: &StorageProviderConfig,
+    environment: &Environment,
+) -> Result<Location, String> {
+    let store = registry::open(config, environment)
+        .await
+        .map_err(|error| unusable(error.kind, chain(&error)))?;
+    let location = crate::storage::Location::new(store, None);
+    match location.check().await {
+        Ok(()) => Ok(Location(location)),
+        Err(error) => Err(unusable(
+            error.store_kind().unwrap_or(ErrorKind::Other),
+            chain(&error),
+        )),
+    }
+}
+
+/// Says why a location cannot be used, in the words of whoever set it up.
+fn unusable(kind: ErrorKind, reason: String) -> String {
+    match kind {
+        ErrorKind::Denied => format!("the store does not accept the credentials: {reason}"),
+        ErrorKind::NotFound
+        | ErrorKind::NoBucket
+        | ErrorKind::AlreadyExists
+        | ErrorKind::Unreachable
+        | ErrorKind::NotSupported
+        | ErrorKind::Invalid
+        | ErrorKind::Other => reason,
+    }
+}
+
+impl Location {
+    /// Reads the record of a backup; `None` if there is no committed one.
+    pub(crate) async fn record(&self, backup: &str) -> Result<Option<Record>, String> {
+        match self.0.read_record(backup).await {
+            Ok(record) => Ok(Some(Record {
+                foreign: record.is_foreign(),
+                backup: record.backup,
+            })),
+            Err(StorageError::NoBackup { .. }) => Ok(None),
+            Err(error) => Err(chain(&error)),
+        }
+    }
+
+    /// Removes what dead runs of the Backup with this UID left behind.
+    pub(crate) async fn remove_debris(&self, backup: &str, uid: &str) -> Result<(), String> {
+        let runs = self.0.runs(backup).await.map_err(|error| chain(&error))?;
+        self.discard(
+            backup,
+            runs.iter().filter(|marker| marker.backup_uid == uid),
+        )
+        .await
+    }
+
+    async fn discard(
+        &self,
+        backup: &str,
+        runs: impl Iterator<Item = &RunMarker>,
+    ) -> Result<(), String> {
+        for marker in runs {
+            tracing::info!(
+                attempt = marker.attempt,
+                holder = marker.holder,
+                "removing what a dead run left"
+            );
+            match self.0.discard_run(backup, marker).await {
+                Ok(()) | Err(StorageError::Committed { .. }) => {}
+                Err(error) => return Err(chain(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the backup of this name that the owner made.
+    pub(crate) async fn delete_backup(&self, backup: &str, owner: &str) -> Result<Removal, String> {
+        match self.0.delete_backup(backup, &Owner::new(owner)).await {
+            Ok(Deletion::Done { removed }) => {
+                tracing::info!(backup, removed, "stored objects are removed");
+                Ok(Removal::Done)
+            }
+            Ok(Deletion::Refused(Refusal::OtherOwner { uid, .. })) => {
+                tracing::info!(
+                    backup,
+                    owner = uid,
+                    "the stored backup of this name is another one and stays"
+                );
+                Ok(Removal::NotOurs)
+            }
+            Ok(Deletion::Refused(Refusal::Foreign)) => Err(foreign(backup)),
+            Err(error) => Err(chain(&error)),
+        }
+    }
+
+    /// Removes the files of a restore.
+    pub(crate) async fn delete_restore(&self, restore: &str) -> Result<(), String> {
+        self.0
+            .delete_restore(restore)
+            .await
+            .map_err(|error| chain(&error))
+    }
+
+    /// Stores the warnings and errors of a restore.
+    pub(crate) async fn put_restore_results(
+        &self,
+        restore: &str,
+        results: &Results,
+    ) -> Result<(), String> {
+        let gzip = gzip(results).map_err(|error| error.to_string())?;
+        let stored = self.0.put_restore_results(restore, gzip).await;
+        stored.map_err(|error| chain(&error))
+    }
+
+    /// Stores the log of a restore, a gzip file.
+    pub(crate) async fn put_restore_log(&self, restore: &str, log: Bytes) -> Result<(), String> {
+        self.0
+            .put_restore_logs(restore, log)
+            .await
+            .map_err(|error| chain(&error))
+    }
+}
+
+/// Says why a backup that another program made is not deleted.
+pub(crate) fn foreign(backup: &str) -> String {
+    format!(
+        "backup {backup} was made by an earlier Ark or by Velero; this server does not remove what others stored. \
+         Remove its directory from the bucket by hand"
+    )
+}
+
+fn gzip(results: &Results) -> std::io::Result<Bytes> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(&serde_json::to_vec(results)?)?;
+    Ok(gzip.finish()?.into())
+}
+
+/// A backup to make.
+#[derive(Debug)]
+pub(crate) struct BackupRun<'a> {
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) location: &'a Location,
+    pub(crate) backup: Backup,
+    pub(crate) attempt: u32,
+    pub(crate) holder: &'a str,
+    pub(crate) cluster_id: &'a str,
+    pub(crate) start: Timestamp,
+}
+
+/// A backup that is stored and waits for its commit.
+#[derive(Debug)]
+pub(crate) struct StoredBackup {
+    run: Run,
+    pub(crate) parts: Vec<Part>,
+    pub(crate) results: Results,
+    pub(crate) items: u64,
+}
+
+/// How a commit went wrong.
+#[derive(Debug)]
+pub(crate) enum CommitError {
+    /// Another record of this name was committed before; a sentence.
+    Taken(String),
+    /// It failed, or whether it succeeded is not known; a sentence.
+    Unknown(String),
+}
+
+impl StoredBackup {
+    /// Stores the log of the run, a gzip file.
+    pub(crate) async fn put_log(&mut self, log: Bytes) -> Result<(), String> {
+        let part = self
+            .run
+            .put_part(PartKind::Logs, log)
+            .await
+            .map_err(|error| chain(&error))?;
+        self.parts.push(part);
+        Ok(())
+    }
+
+    /// Returns the size of the contents, in bytes.
+    pub(crate) fn contents_size(&self) -> u64 {
+        let contents = self
+            .parts
+            .iter()
+            .find(|part| part.key.ends_with(".tar.zst"));
+        contents.map_or(0, |part| part.size)
+    }
+
+    /// Makes the backup count.
+    pub(crate) async fn commit(&self, record: &Backup) -> Result<(), CommitError> {
+        self.run.commit(record).await.map_err(|error| {
+            if error.is_name_taken() {
+                CommitError::Taken(error.to_string())
+            } else {
+                CommitError::Unknown(chain(&error))
+            }
+        })
+    }
+
+    /// Removes what was stored, unless it is committed after all.
+    pub(crate) async fn discard(self) -> Result<(), String> {
+        self.run.discard().await.map_err(|error| chain(&error))
+    }
+}
+
+/// Makes a backup up to its commit, after removing what dead runs of it left.
+pub(crate) async fn backup(
+    run: &BackupRun<'_>,
+    progress: &watch::Sender<Progress>,
+    cancel: &CancellationToken,
+) -> Result<StoredBackup, RunError> {
+    let attempt = tokio::select! {
+        attempt = free_attempt(run) => attempt.map_err(RunError::Failed)?,
+        () = cancel.cancelled() => return Err(RunError::Cancelled),
+    };
+    let request = BackupRequest {
+        backup: run.backup.clone(),
+        attempt,
+        holder: run.holder.to_owned(),
+        cluster_id: run.cluster_id.to_owned(),
+        start: run.start,
+    };
+    let options = BackupOptions::default();
+    let made = crate::backup::run(
+        run.cluster,
+        &run.location.0,
+        &request,
+        &options,
+        progress,
+        cancel,
+    )
+    .await;
+    match made {
+        Ok(finished) => Ok(StoredBackup {
+            run: finished.run,
+            parts: finished.parts,
+            results: finished.results,
+            items: finished.items,
+        }),
+        Err(BackupError::Refused(problems)) => Err(RunError::Refused(problems)),
+        Err(BackupError::Cancelled) => Err(RunError::Cancelled),
+        Err(error) => Err(RunError::Failed(chain(&error))),
+    }
+}
+
+/// Clears the way for a run, and returns the number under which it stores its parts: the attempt's, or a higher one if
+/// runs of a Backup that had this name before have left theirs.
+async fn free_attempt(run: &BackupRun<'_>) -> Result<u32, String> {
+    let metadata = &run.backup.metadata;
+    let name = metadata.name.as_deref().unwrap_or_default();
+    let uid = metadata.uid.as_deref().unwrap_or_default();
+    let runs = run
+        .location
+        .0
+        .runs(name)
+        .await
+        .map_err(|error| chain(&error))?;
+    let (ours, others): (Vec<_>, Vec<_>) = runs.iter().partition(|marker| marker.backup_uid == uid);
+    if let Err(error) = run.location.discard(name, ours.iter().copied()).await {
+        tracing::warn!(
+            error,
+            "what a dead run left cannot be removed; it does not count"
+        );
+    }
+    Ok(next_attempt(
+        run.attempt,
+        others.iter().map(|marker| marker.attempt),
+    ))
+}
+
+fn next_attempt(wanted: u32, taken: impl Iterator<Item = u32>) -> u32 {
+    taken
+        .map(|attempt| attempt.saturating_add(1))
+        .fold(wanted, u32::max)
+}
+
+/// A restore to carry out.
+#[derive(Debug)]
+pub(crate) struct RestoreRun<'a> {
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) location: &'a Location,
+    pub(crate) restore: &'a Restore,
+    pub(crate) record: &'a Backup,
+    pub(crate) priorities: &'a [String],
+}
+
+/// Carries a restore out and returns its warnings and errors.
+///
+/// # Errors
+/// With a failure comes what is known of single items all the same.
+pub(crate) async fn restore(
+    run: &RestoreRun<'_>,
+    progress: &watch::Sender<Progress>,
+    cancel: &CancellationToken,
+) -> Result<Results, (RunError, Results)> {
+    let metadata = &run.restore.metadata;
+    let request = RestoreRequest {
+        name: metadata.name.clone().unwrap_or_default(),
+        uid: metadata.uid.clone().unwrap_or_default(),
+        created: metadata.creation_timestamp.as_ref().map(|time| time.0),
+        spec: run.restore.spec.clone(),
+        backup: run.record.clone(),
+    };
+    let options = RestoreOptions {
+        priorities: run.priorities.to_vec(),
+        ..RestoreOptions::default()
+    };
+    let location = &run.location.0;
+    match crate::restore::run(run.cluster, location, &request, &options, progress, cancel).await {
+        Ok(outcome) => Ok(outcome.results),
+        Err(RestoreError::Refused(problems)) => {
+            Err((RunError::Refused(problems), Results::default()))
+        }
+        Err(RestoreError::Failed { reason, results }) => Err((RunError::Failed(reason), *results)),
+        Err(RestoreError::Cancelled) => Err((RunError::Cancelled, Results::default())),
+    }
+}
+
+/// Writes an error with its causes in one line.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Several layers repeat what their source says.
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_others_are_passed_over() {
+        for (wanted, taken, expected) in [
+            (1, vec![], 1),
+            (2, vec![1], 2),
+            (1, vec![1, 2], 3),
+            (3, vec![1], 3),
+        ] {
+            assert_eq!(next_attempt(wanted, taken.into_iter()), expected);
+        }
+    }
+
+    #[test]
+    fn results_are_json_in_gzip() {
+        let mut results = Results::default();
+        results.errors.add_ark("oh");
+        let bytes = gzip(&results).unwrap();
+        let read: Results =
+            serde_json::from_reader(flate2::read::GzDecoder::new(&bytes[..])).unwrap();
+        assert_eq!(read, results);
+    }
+}

@@ -1,0 +1,281 @@
+//! The server: controllers, leader election, Config and metrics. It decides when an engine runs and records how it ended.
+//!
+//! One process of a namespace leads and runs the controllers; the others keep their watches warm and wait. What is in
+//! progress when a server ends stays `InProgress` in its resource, with its holder and attempt, and the next leader goes
+//! on with it.
+
+mod args;
+mod clock;
+mod config;
+mod controllers;
+mod engines;
+mod http;
+mod leader;
+mod logging;
+mod metrics;
+mod objects;
+mod run_log;
+mod startup;
+mod status;
+mod supervise;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Api;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+pub use self::args::{LogFormat, ServerArgs};
+
+use self::config::{ConfigState, Follower, Overrides};
+use self::controllers::{Apis, Context, Watched};
+use self::leader::{Elector, Term, Timings};
+use self::metrics::Metrics;
+use self::supervise::Supervisor;
+use crate::cluster::Cluster;
+use crate::cluster::connect::{self, ConnectOptions};
+use crate::providers::Environment;
+
+/// How long cancelled work may take to end: it only has to stop and to remove what it was storing.
+const CANCEL_LIMIT: Duration = Duration::from_mins(1);
+/// The same when the process has been asked to end and will be killed soon.
+const LAST_LIMIT: Duration = Duration::from_secs(3);
+
+/// Runs the server until it is asked to stop (SIGTERM, SIGINT) or cannot go on.
+///
+/// # Errors
+/// Why it cannot start or cannot go on, for whoever runs it.
+pub async fn run(
+    args: ServerArgs,
+    connect: ConnectOptions,
+    namespace: String,
+    environment: Environment,
+) -> anyhow::Result<()> {
+    let run_logs = logging::init(args.log_level, args.log_format);
+    let stopping = CancellationToken::new();
+    let mut tasks = Supervisor::default();
+    let (again, signals) = watch_signals(stopping.clone())?;
+    tasks.spawn("waits for signals", signals);
+
+    let client = connect::connect(&connect).await?;
+    let cluster = Cluster::new(client, args.qps());
+    let metrics = Arc::new(Metrics::new(&cluster));
+    let apis = Apis::new(cluster.client(), &namespace);
+    let watched = Watched::default();
+    serve(&args, &metrics, &watched, &mut tasks).await?;
+
+    let identity = format!("{}_{}", args.identity, uuid::Uuid::new_v4());
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        identity,
+        namespace,
+        "the server starts"
+    );
+    let cluster_id = tokio::select! {
+        checked = startup::check(&cluster, &namespace) => checked?,
+        () = stopping.cancelled() => return Ok(()),
+        error = tasks.first_end() => return Err(error),
+    };
+    watched.start(&apis, &mut tasks);
+    // Whoever cannot watch cannot work, and must not keep others from leading.
+    tokio::select! {
+        () = watched.all_synced() => {}
+        () = stopping.cancelled() => return Ok(()),
+        error = tasks.first_end() => return Err(error),
+    }
+    metrics.set_leader(false);
+
+    let (terms, term_seen) = watch::channel(None);
+    let release = CancellationToken::new();
+    if args.leader_elect {
+        let leases = Api::namespaced(cluster.client().clone(), &namespace);
+        let elector = Elector::new(leases, identity.clone(), Timings::default());
+        tasks.spawn("stands for election", elector.run(terms, release.clone()));
+    } else {
+        terms.send_replace(Some(Term::alone(CancellationToken::new())));
+        tasks.spawn("leads alone", hold_alone(terms, release.clone()));
+    }
+    let (state, config) = watch::channel(ConfigState::Pending);
+    let recheck = Arc::new(Notify::new());
+    let follower = Follower {
+        configs: watched.configs.clone(),
+        api: apis.configs.clone(),
+        environment,
+        overrides: overrides(&args),
+        terms: term_seen.clone(),
+        state,
+        recheck: Arc::clone(&recheck),
+        metrics: Arc::clone(&metrics),
+    };
+    tasks.spawn("follows the Config", follower.run());
+
+    let server = Server {
+        context: Arc::new(Context {
+            cluster,
+            cluster_id,
+            identity,
+            apis,
+            watched,
+            config,
+            metrics,
+            run_logs,
+            recheck,
+        }),
+        args,
+        stopping,
+        again,
+        release,
+    };
+    server.lead(term_seen, tasks).await
+}
+
+/// A server that is up.
+struct Server {
+    context: Arc<Context>,
+    args: ServerArgs,
+    stopping: CancellationToken,
+    again: CancellationToken,
+    release: CancellationToken,
+}
+
+impl Server {
+    /// Works whenever this server leads, until it is asked to stop.
+    async fn lead(
+        self,
+        mut terms: watch::Receiver<Option<Term>>,
+        mut tasks: Supervisor,
+    ) -> anyhow::Result<()> {
+        loop {
+            let term = tokio::select! {
+                term = next_term(&mut terms) => term?,
+                () = self.stopping.cancelled() => break,
+                error = tasks.first_end() => return Err(error),
+            };
+            self.context.metrics.set_leader(true);
+            let ended = self.serve_term(&term, &mut tasks).await;
+            self.context.metrics.set_leader(false);
+            ended?;
+            if self.stopping.is_cancelled() {
+                break;
+            }
+        }
+        self.release.cancel();
+        // The Lease is given back by the elector's end; the other tasks never end by themselves.
+        drop(timeout(LAST_LIMIT, tasks.first_end()).await);
+        tracing::info!("the server ends");
+        Ok(())
+    }
+
+    /// Runs the controllers for one term, and waits for the end of their work.
+    async fn serve_term(&self, term: &Term, tasks: &mut Supervisor) -> anyhow::Result<()> {
+        let backups = self.args.concurrent_backups.get();
+        let mut controllers = controllers::start(&self.context, backups, term, &self.stopping);
+        tokio::select! {
+            () = term.lost().cancelled() => {
+                tracing::warn!("work in progress is left to the next leader");
+                return match timeout(CANCEL_LIMIT, controllers.all_ended()).await {
+                    Ok(ended) => ended,
+                    Err(_) => anyhow::bail!("work in progress does not end although it was cancelled"),
+                };
+            }
+            () = self.stopping.cancelled() => {}
+            error = tasks.first_end() => return Err(error),
+            error = controllers.first_end() => return Err(error),
+        }
+        let grace = self.args.shutdown_grace;
+        tracing::info!(
+            grace = crate::api::duration::format(grace),
+            "asked to stop; work in progress may end"
+        );
+        tokio::select! {
+            ended = controllers.all_ended() => return ended,
+            () = tokio::time::sleep(grace) => {}
+            () = self.again.cancelled() => {}
+            () = term.lost().cancelled() => {}
+        }
+        tracing::warn!("work in progress is left to the next server");
+        term.lost().cancel();
+        if let Ok(ended) = timeout(LAST_LIMIT, controllers.all_ended()).await {
+            return ended;
+        }
+        tracing::warn!("work in progress does not end in time");
+        Ok(())
+    }
+}
+
+async fn next_term(terms: &mut watch::Receiver<Option<Term>>) -> anyhow::Result<Term> {
+    let led = terms
+        .wait_for(|term| {
+            term.as_ref()
+                .is_some_and(|term| !term.lost().is_cancelled())
+        })
+        .await
+        .map_err(|_| anyhow::anyhow!("nobody stands for election any more"))?;
+    led.clone()
+        .ok_or_else(|| anyhow::anyhow!("a term without a leader"))
+}
+
+/// Keeps the term of a server that is alone published until it ends.
+async fn hold_alone(
+    terms: watch::Sender<Option<Term>>,
+    release: CancellationToken,
+) -> anyhow::Result<()> {
+    release.cancelled().await;
+    terms.send_replace(None);
+    Ok(())
+}
+
+fn overrides(args: &ServerArgs) -> Overrides {
+    Overrides {
+        restore_only: args.restore_only,
+        priorities: args.restore_resource_priorities.clone(),
+        backup_sync_period: args.backup_sync_period,
+    }
+}
+
+/// Serves metrics and health from the start, so that whoever waits for this server sees what it waits for.
+async fn serve(
+    args: &ServerArgs,
+    metrics: &Arc<Metrics>,
+    watched: &Watched,
+    tasks: &mut Supervisor,
+) -> anyhow::Result<()> {
+    if args.metrics_address.is_empty() {
+        return Ok(());
+    }
+    let listener = http::listen(&args.metrics_address).await?;
+    let watched = watched.clone();
+    let readiness: http::Readiness = Arc::new(move || {
+        let unsynced = watched.unsynced();
+        (!unsynced.is_empty()).then(|| format!("the first listing of {}", unsynced.join(", ")))
+    });
+    tasks.spawn(
+        "serves metrics",
+        http::serve(listener, Arc::clone(metrics), readiness),
+    );
+    Ok(())
+}
+
+/// Returns a token that the second signal cancels, and the task that listens; the first signal cancels `stopping`.
+fn watch_signals(
+    stopping: CancellationToken,
+) -> anyhow::Result<(CancellationToken, impl Future<Output = anyhow::Result<()>>)> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let again = CancellationToken::new();
+    let second = again.clone();
+    let task = async move {
+        for token in [stopping, second] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            token.cancel();
+        }
+        std::future::pending().await
+    };
+    Ok((again, task))
+}
