@@ -125,6 +125,12 @@ pub async fn run(
     };
 
     let mut results = Results::default();
+    if !spec.hooks.is_empty() {
+        results.warnings.add_ark(
+            "the hooks of this backup were not run: this version runs none; quiesce the applications yourself, or wait \
+             for a version that does",
+        );
+    }
     for name in &selection.idle_excludes {
         results
             .warnings
@@ -136,7 +142,7 @@ pub async fn run(
              --exclude-resources '*.{}'",
             failed.group_version,
             failed.reason,
-            failed.group_version.rsplit_once('/').map_or("", |(group, _)| group),
+            failed.group(),
         ));
     }
     let limits = ReadLimits {

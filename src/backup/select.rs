@@ -130,6 +130,8 @@ pub(crate) fn select(
         excluded_groups.extend(name.strip_prefix("*.").map(str::to_owned));
         match resolve(discovery, name) {
             Names::Types(types) => excluded_types.extend(types),
+            // A group that is left out because it is broken is left out.
+            Names::Nothing if is_broken_group(discovery, name) => {}
             Names::Nothing => idle_excludes.push(format!(
                 "excluded type {name:?} is not served by this cluster"
             )),
@@ -271,14 +273,21 @@ fn resolve(discovery: &Discovery, name: &str) -> Names {
     }
 }
 
+/// Returns whether a name is `*.group` of a group that cannot be described.
+fn is_broken_group(discovery: &Discovery, name: &str) -> bool {
+    name.strip_prefix("*.").is_some_and(|group| {
+        discovery
+            .failed()
+            .iter()
+            .any(|failed| failed.group() == group)
+    })
+}
+
 fn unknown_type(discovery: &Discovery, name: &str) -> String {
-    let broken = discovery.failed().iter().find(|failed| {
-        let group = failed
-            .group_version
-            .rsplit_once('/')
-            .map_or("", |(group, _)| group);
-        !group.is_empty() && name.ends_with(group)
-    });
+    let broken = discovery
+        .failed()
+        .iter()
+        .find(|failed| !failed.group().is_empty() && name.ends_with(failed.group()));
     match broken {
         Some(failed) => format!(
             "included resources: {name:?} cannot be looked up, because the API group {} is broken: {}",
@@ -433,7 +442,12 @@ mod tests {
             ..BackupSpec::default()
         })
         .unwrap();
-        assert_eq!(selection.idle_excludes.len(), 3);
+        assert_eq!(
+            selection.idle_excludes.len(),
+            2,
+            "{:?}",
+            selection.idle_excludes
+        );
         assert!(!names(&selection).contains(&"pods".to_owned()));
         assert!(selection.failed_groups.is_empty());
     }

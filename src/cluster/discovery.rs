@@ -93,6 +93,15 @@ pub struct FailedGroup {
     pub reason: String,
 }
 
+impl FailedGroup {
+    /// Returns the group's name.
+    pub fn group(&self) -> &str {
+        self.group_version
+            .rsplit_once('/')
+            .map_or("", |(group, _)| group)
+    }
+}
+
 /// What types the API server offers.
 #[derive(Clone, Debug, Default)]
 pub struct Discovery {

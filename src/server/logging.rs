@@ -34,7 +34,11 @@ pub(crate) fn init(level: LevelFilter, format: LogFormat) -> RunLogs {
     let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
     let lines = match format {
         LogFormat::Text => lines.with_ansi(false).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .boxed(),
     };
     // The file of a run says how it went even where the process is asked to be quiet.
     let run_level = level.max(LevelFilter::INFO);

@@ -1,14 +1,15 @@
 //! What the server counts, under the names that Ark's dashboards know.
 
 use std::fmt;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
@@ -25,17 +26,13 @@ struct BySchedule {
     schedule: String,
 }
 
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct NoLabels {}
-
 type Counters = Family<BySchedule, Counter>;
 
 /// The server's metrics.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
-    /// Not shown before this server is ready to lead.
-    leader: Family<NoLabels, Gauge>,
+    leader: Arc<OnceLock<AtomicI64>>,
     location_available: Gauge,
     backups_running: Gauge,
     restores_running: Gauge,
@@ -80,7 +77,7 @@ impl Metrics {
     pub(crate) fn new(cluster: &Cluster) -> Self {
         let mut registry = Registry::with_prefix("ark");
         let metrics = Self {
-            leader: Family::default(),
+            leader: Arc::default(),
             location_available: Gauge::default(),
             backups_running: Gauge::default(),
             restores_running: Gauge::default(),
@@ -90,11 +87,7 @@ impl Metrics {
             backup_size: Family::default(),
             registry: Registry::default(),
         };
-        registry.register(
-            "leader",
-            "Whether this server leads (1) or waits (0)",
-            metrics.leader.clone(),
-        );
+        registry.register_collector(Box::new(Leader(Arc::clone(&metrics.leader))));
         registry.register(
             "location_available",
             "Whether the location of the Config can be used (1) or not (0)",
@@ -177,9 +170,9 @@ impl Metrics {
     }
 
     pub(crate) fn set_leader(&self, leads: bool) {
-        self.leader
-            .get_or_create(&NoLabels {})
-            .set(i64::from(leads));
+        let leads = i64::from(leads);
+        let known = self.leader.get_or_init(|| AtomicI64::new(leads));
+        known.store(leads, Ordering::Relaxed);
     }
 
     pub(crate) fn set_location_available(&self, available: bool) {
@@ -252,6 +245,21 @@ impl Drop for Running {
     }
 }
 
+/// Whether this server leads. Not shown before it is ready to.
+#[derive(Debug)]
+struct Leader(Arc<OnceLock<AtomicI64>>);
+
+impl Collector for Leader {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Some(leads) = self.0.get() else {
+            return Ok(());
+        };
+        let gauge = ConstGauge::new(leads.load(Ordering::Relaxed));
+        let help = "Whether this server leads (1) or waits (0)";
+        gauge.encode(encoder.encode_descriptor("leader", help, None, gauge.metric_type())?)
+    }
+}
+
 /// The requests that the cluster's connection has counted.
 #[derive(Debug)]
 struct Requests(Cluster);
@@ -261,12 +269,12 @@ impl Collector for Requests {
         let stats = self.0.stats();
         for (name, help, count) in [
             (
-                "ark_api_requests",
+                "api_requests",
                 "Requests that runs sent to the API server",
                 &stats.requests,
             ),
             (
-                "ark_api_request_retries",
+                "api_request_retries",
                 "Requests sent again after a failure",
                 &stats.retries,
             ),
@@ -276,5 +284,56 @@ impl Collector for Requests {
             counter.encode(metric)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metrics() -> Metrics {
+        rustls::crypto::ring::default_provider()
+            .install_default()
+            .ok();
+        let config = kube::Config::new(http::Uri::from_static("http://127.0.0.1:9"));
+        Metrics::new(&Cluster::new(kube::Client::try_from(config).unwrap(), None))
+    }
+
+    #[tokio::test]
+    async fn names_are_arks() {
+        let metrics = metrics();
+        assert!(!metrics.encode().unwrap().contains("ark_leader"));
+        metrics.set_leader(true);
+        let running = metrics.backup_begins("nightly");
+        metrics.backup_ends("nightly", Ending::Partial);
+        metrics.backup_stored("nightly", Duration::from_secs(90), 1_234);
+        drop(metrics.restore_begins(""));
+        metrics.restore_ends("", Ending::Refused);
+        let text = metrics.encode().unwrap();
+        for line in [
+            "ark_leader 1",
+            "ark_location_available 0",
+            "ark_backups_running 1",
+            "ark_restores_running 0",
+            "ark_backup_attempt_total{schedule=\"\"} 0",
+            "ark_backup_attempt_total{schedule=\"nightly\"} 1",
+            "ark_backup_success_total{schedule=\"\"} 0",
+            "ark_backup_partial_failure_total{schedule=\"nightly\"} 1",
+            "ark_backup_failure_total{schedule=\"\"} 0",
+            "ark_backup_duration_seconds_bucket{le=\"300.0\",schedule=\"nightly\"} 1",
+            "ark_backup_tarball_size_bytes{schedule=\"nightly\"} 1234",
+            "ark_restore_attempt_total{schedule=\"\"} 1",
+            "ark_restore_success_total{schedule=\"\"} 0",
+            "ark_restore_failed_total{schedule=\"\"} 0",
+            "ark_restore_validation_failed_total{schedule=\"\"} 1",
+            "ark_api_requests_total 0",
+        ] {
+            assert!(
+                text.lines().any(|found| found == line),
+                "{line} is not in\n{text}"
+            );
+        }
+        drop(running);
+        assert!(metrics.encode().unwrap().contains("ark_backups_running 0"));
     }
 }

@@ -174,6 +174,8 @@ impl Server {
         let backups = self.args.concurrent_backups.get();
         let mut controllers = controllers::start(&self.context, backups, term, &self.stopping);
         tokio::select! {
+            // In this order: a controller's end is only right if it was asked for.
+            biased;
             () = term.lost().cancelled() => {
                 tracing::warn!("work in progress is left to the next leader");
                 return match timeout(CANCEL_LIMIT, controllers.all_ended()).await {

@@ -171,3 +171,58 @@ async fn a_server_that_is_asked_to_end_hands_over() -> Result<()> {
         .await?;
     second.stop()
 }
+
+#[tokio::test]
+async fn a_backup_that_outlasts_the_grace_is_left_to_the_next_server() -> Result<()> {
+    let plane = ControlPlane::shared().await;
+    let minio = Minio::start().await?;
+    let bucket = unique_name("ark");
+    minio.create_bucket(&bucket).await?;
+    let proxy = Proxy::to(minio.port()).await?;
+    let mut ark =
+        Installation::with_store(plane, Store::minio(&minio, &bucket, &proxy.http_url())?).await?;
+    ark.server_arguments(["--shutdown-grace", "1s"]);
+    let namespace = TestNamespace::new(plane, "slow").await?;
+    let first = ark.serve().await?;
+    first
+        .wait_for("the store is in use", |metrics| {
+            metrics.contains("ark_location_available 1")
+        })
+        .await?;
+    proxy.set(Behaviour::Swallow);
+    let backups: Api<Backup> = ark.api();
+    let spec = BackupSpec {
+        included_namespaces: vec![namespace.name().to_owned()],
+        ..BackupSpec::default()
+    };
+    backups
+        .create(&PostParams::default(), &Backup::new("slow", spec.clone()))
+        .await?;
+    let gone = Backup::new("gone", spec);
+    backups.create(&PostParams::default(), &gone).await?;
+    first
+        .wait_for("both run", |metrics| {
+            metrics.contains("ark_backups_running 2")
+        })
+        .await?;
+    // The run of a resource that is deleted ends, whatever the store does.
+    backups
+        .delete("gone", &kube::api::DeleteParams::default())
+        .await?;
+    first
+        .wait_for("one runs", |metrics| {
+            metrics.contains("ark_backups_running 1")
+        })
+        .await?;
+    first.stop()?;
+    let status = backups.get("slow").await?.status.unwrap_or_default();
+    assert_eq!(status.phase, BackupPhase::InProgress, "{status:?}");
+
+    proxy.set(Behaviour::Forward);
+    let second = ark.serve().await?;
+    let backup = ark.backup_ended("slow").await?;
+    assert_clean_backup(&backup);
+    let run = backup.status.unwrap_or_default().run.unwrap_or_default();
+    assert_eq!(run.attempt, 2);
+    second.stop()
+}

@@ -1,6 +1,6 @@
 //! Ark itself in a test: installed into a namespace of its own, with servers as processes and a command line.
 //!
-//! The custom resources' definitions are the cluster's, so they are applied once; everything else belongs to one
+//! The custom resources' definitions are the cluster's, and applying them again changes nothing; everything else belongs to one
 //! namespace, which is why tests of one control plane do not meet.
 
 use std::fs;
@@ -13,15 +13,12 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{CustomResourceExt as _, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::OnceCell;
 
 use super::control_plane::process::{Lifetime, Process, Start};
 use super::control_plane::{ControlPlane, ports};
 use super::namespace::create_namespace;
 use super::objects::apply_yaml;
 use super::{PATIENCE, unique_name, wait_until};
-
-static DEFINITIONS: OnceCell<()> = OnceCell::const_new();
 
 /// Returns the binary under test. Cargo names it to tests and benchmarks, not to the example that shares this module.
 fn program() -> &'static Path {
@@ -94,9 +91,7 @@ impl<'a> Installation<'a> {
     /// Makes a namespace and the definitions, and no Config.
     pub async fn without_config(plane: &'a ControlPlane, store: Store) -> Result<Self> {
         let client = plane.client();
-        DEFINITIONS
-            .get_or_try_init(async || install_definitions(&client).await)
-            .await?;
+        install_definitions(&client).await?;
         let namespace = unique_name("ark");
         create_namespace(&client, &namespace).await?;
         Self::in_namespace(plane, store, namespace, plane.kubeconfig().to_owned())
@@ -136,11 +131,14 @@ impl<'a> Installation<'a> {
         });
         let configs: Api<Config> = self.api();
         let params = PatchParams::apply("ark-tests").force();
-        configs
-            .patch("default", &params, &Patch::Apply(&config))
-            .await
-            .context("write the Config")?;
-        Ok(())
+        // Just after a type was defined, the API server says for a moment that it is not ready.
+        wait_until("the Config is written", PATIENCE, async || {
+            configs
+                .patch("default", &params, &Patch::Apply(&config))
+                .await?;
+            Ok(Some(()))
+        })
+        .await
     }
 
     /// Writes Config `default` with the installation's own store.
