@@ -9,9 +9,6 @@ use crate::api::labels;
 
 use super::object::{self, Object};
 
-/// How many differing fields a message names.
-const FIELDS_NAMED: usize = 5;
-
 /// The labels that restores put on objects.
 pub(super) const MARKS: [&str; 3] = [labels::RESTORE, labels::RESTORE_NAME, labels::BACKUP_NAME];
 
@@ -56,15 +53,6 @@ pub(super) fn differences(
     let mut paths = Vec::new();
     compare_objects("", &stored, &existing, &mut paths);
     paths
-}
-
-/// Names the fields in which an object differs.
-pub(super) fn describe(paths: &[String]) -> String {
-    let named = paths[..paths.len().min(FIELDS_NAMED)].join(", ");
-    match paths.len().saturating_sub(FIELDS_NAMED) {
-        0 => named,
-        more => format!("{named} and {more} more"),
-    }
 }
 
 /// Returns whether an object carries all of `marks`.
@@ -223,12 +211,8 @@ mod tests {
             ),
         ] {
             let found = differences("deployments.apps", object(stored.clone()), object(existing));
-            assert_eq!(describe(&found), fields, "case {case}");
+            assert_eq!(found.join(", "), fields, "case {case}");
         }
-        assert_eq!(
-            describe(&["a"; 7].map(str::to_owned)),
-            "a, a, a, a, a and 2 more"
-        );
     }
 
     #[test]

@@ -110,12 +110,17 @@ impl Opened {
                 ),
             });
         }
-        Ok(Self {
+        let opened = Self {
             location: location.clone(),
             contents,
             index,
             budget: Arc::new(Semaphore::new(FRAME_BUDGET)),
-        })
+        };
+        // The end is there: contents that are missing or cut off are noticed before anything is created.
+        if let Some(last) = opened.index.frames().last() {
+            opened.try_frame(last, &[]).await?;
+        }
+        Ok(opened)
     }
 
     /// Returns the objects of the backup.

@@ -7,6 +7,19 @@ use tokio::sync::watch;
 
 use crate::api::{Progress, ResultList, Results};
 
+/// How many names a line lists before it only counts.
+const NAMES_LISTED: usize = 5;
+
+/// Writes names in one line, the first few of many.
+pub(super) fn list_names<Name: AsRef<str>>(names: &[Name]) -> String {
+    let listed: Vec<&str> = names.iter().take(NAMES_LISTED).map(AsRef::as_ref).collect();
+    let listed = listed.join(", ");
+    match names.len().saturating_sub(NAMES_LISTED) {
+        0 => listed,
+        more => format!("{listed} and {more} more"),
+    }
+}
+
 /// How one object fared.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Outcome {
@@ -29,6 +42,8 @@ pub(super) struct Report<'a> {
     items: AtomicU64,
     created: AtomicU64,
     there: AtomicU64,
+    /// Claims that were created to get a new volume.
+    emptied: Mutex<Vec<String>>,
 }
 
 impl<'a> Report<'a> {
@@ -40,6 +55,7 @@ impl<'a> Report<'a> {
             items: AtomicU64::new(0),
             created: AtomicU64::new(0),
             there: AtomicU64::new(0),
+            emptied: Mutex::default(),
         };
         report.count(0);
         report
@@ -85,6 +101,14 @@ impl<'a> Report<'a> {
         self.change(|results| results.errors.add_ark(message));
     }
 
+    /// Notes that a claim was created without the volume it had.
+    pub(super) fn emptied(&self, namespace: &str, claim: &str) {
+        self.emptied
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .push(format!("{namespace}/{claim}"));
+    }
+
     fn change(&self, change: impl FnOnce(&mut Results)) {
         change(
             &mut self
@@ -106,6 +130,18 @@ impl<'a> Report<'a> {
             .results
             .into_inner()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut emptied = self
+            .emptied
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !emptied.is_empty() {
+            emptied.sort();
+            results.warnings.add_ark(format!(
+                "persistentvolumeclaims {}: their volumes had reclaim policy Delete and there is no snapshot to \
+                 restore from; they get new, empty volumes",
+                list_names(&emptied)
+            ));
+        }
         for list in [&mut results.warnings, &mut results.errors] {
             sort(list);
         }
@@ -132,5 +168,40 @@ fn sort(list: &mut ResultList) {
     list.cluster.sort();
     for messages in list.namespaces.values_mut() {
         messages.sort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_sorts_and_sums_up() {
+        let (progress, seen) = watch::channel(Progress::default());
+        let report = Report::new(Results::default(), 4, &progress);
+        for outcome in [Outcome::Created, Outcome::There, Outcome::LeftOut] {
+            report.done(outcome);
+        }
+        report.fail(Some("n"), "b");
+        report.fail(Some("n"), "a");
+        report.emptied("n", "db");
+        assert_eq!(report.left(), 1);
+        assert_eq!(
+            (seen.borrow().items_done, seen.borrow().total_items),
+            (3, 4)
+        );
+        let finished = report.finish();
+        assert_eq!(
+            (finished.items, finished.created, finished.there),
+            (3, 1, 1)
+        );
+        assert_eq!(finished.results.errors.namespaces["n"], ["a", "b"]);
+        assert!(finished.results.warnings.ark[0].starts_with("persistentvolumeclaims n/db:"));
+    }
+
+    #[test]
+    fn many_names_are_counted() {
+        assert_eq!(list_names(&["a", "b"]), "a, b");
+        assert_eq!(list_names(&["a"; 7]), "a, a, a, a, a and 2 more");
     }
 }

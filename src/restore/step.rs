@@ -13,7 +13,7 @@ use super::apply::{Applier, may_be_there};
 use super::object::{self, Object};
 use super::open::{Body, Share};
 use super::plan::Step;
-use super::report::Outcome;
+use super::report::{Outcome, list_names};
 use super::transform::transform;
 use super::{compare, derived};
 
@@ -21,6 +21,11 @@ use super::{compare, derived};
 const DELETION_PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is looked at.
 const DELETION_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long the account of a Pod is waited for: a new namespace gets its default one from a controller.
+const ACCOUNT_PATIENCE: Duration = Duration::from_secs(15);
+/// How often it is asked for.
+const ACCOUNT_PAUSE: Duration = Duration::from_millis(200);
 
 /// An object ready to be created.
 struct Prepared<'a> {
@@ -31,6 +36,8 @@ struct Prepared<'a> {
     name: &'a str,
     body: Bytes,
     options: CreateOptions,
+    /// Whether it is a claim whose volume does not come back.
+    emptied: bool,
     /// Large objects in flight count like the frames they come from.
     _share: Share,
 }
@@ -58,7 +65,7 @@ impl Applier<'_> {
             Err(outcome) => return outcome,
         };
         let mut error = match self.create(&prepared).await {
-            Ok(()) => return Outcome::Created,
+            Ok(()) => return self.created(&prepared),
             Err(error) => error,
         };
         if may_be_there(error.kind) {
@@ -66,7 +73,7 @@ impl Applier<'_> {
                 Place::Taken(outcome) => return outcome,
                 Place::Free if error.kind == ClusterErrorKind::AlreadyExists => {
                     match self.create(&prepared).await {
-                        Ok(()) => return Outcome::Created,
+                        Ok(()) => return self.created(&prepared),
                         Err(second) => error = second,
                     }
                 }
@@ -77,6 +84,14 @@ impl Applier<'_> {
             self.report.fail(prepared.namespace, error.to_string());
         }
         Outcome::Failed
+    }
+
+    fn created(&self, prepared: &Prepared<'_>) -> Outcome {
+        if prepared.emptied {
+            self.report
+                .emptied(prepared.namespace.unwrap_or_default(), prepared.name);
+        }
+        Outcome::Created
     }
 
     /// Parses and transforms a stored object; or says how it fares without being created.
@@ -122,6 +137,11 @@ impl Applier<'_> {
             );
             return Err(Outcome::LeftOut);
         }
+        let emptied = group_resource == "persistentvolumeclaims"
+            && self
+                .facts
+                .provisioned_anew
+                .contains(object::text(&object, &["spec", "volumeName"]));
         transform(&mut object, group_resource, namespace, &self.facts);
         let api_version = api_type.api_version();
         let kind = if api_type.kind.is_empty() {
@@ -144,11 +164,28 @@ impl Applier<'_> {
             namespace,
             name: &entry.name,
             body: body.into(),
+            emptied,
             _share: share,
         })
     }
 
     async fn create(&self, prepared: &Prepared<'_>) -> Result<(), ClusterError> {
+        let deadline = Instant::now() + ACCOUNT_PATIENCE;
+        loop {
+            match self.send_create(prepared).await {
+                Err(error)
+                    if prepared.group_resource == "pods"
+                        && lacks_account(&error)
+                        && Instant::now() < deadline =>
+                {
+                    tokio::time::sleep(ACCOUNT_PAUSE).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn send_create(&self, prepared: &Prepared<'_>) -> Result<(), ClusterError> {
         self.patience
             .send(|| {
                 let create = self.cluster.create(
@@ -242,7 +279,7 @@ impl Applier<'_> {
                 format!(
                     "{} is there already and differs in {}; it was left as it is",
                     prepared.title(),
-                    compare::describe(&paths)
+                    list_names(&paths)
                 ),
             );
         }
@@ -279,4 +316,11 @@ impl Applier<'_> {
                 .since
                 .is_none_or(|since| created().is_some_and(|created| created >= since))
     }
+}
+
+/// Returns whether a Pod was refused because its service account is not there (yet).
+fn lacks_account(error: &ClusterError) -> bool {
+    error.kind == ClusterErrorKind::Denied
+        && error.message.contains("error looking up service account")
+        && error.message.contains("not found")
 }

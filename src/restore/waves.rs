@@ -6,9 +6,11 @@
 //! - for the namespaces;
 //! - for what others name (classes, volumes, roles, accounts), and what has to be in force before a Pod starts;
 //! - for what names those: claims, bindings, Secrets (a token Secret without its account is removed again);
-//! - for Pods; then for `LimitRanges`, which would change Pods that are older than they are, and for which each Pod that
-//!   is newer has what it was given in its stored spec; then for ReplicaSets (which adopt them) and Endpoints (which a Service would make again), then for
-//!   Services, then for all others: Deployments adopt their ReplicaSets, StatefulSets their Pods;
+//! - for Pods;
+//! - for limit ranges: a Pod that is newer than its limit range has been given its defaults already, and one that is
+//!   older shall not be changed or refused by it;
+//! - for `ReplicaSets` (which adopt Pods) and Endpoints (which a Service would make again), then for Services, then for
+//!   all others: Deployments adopt their `ReplicaSets`, `StatefulSets` their Pods;
 //! - for what refuses or changes objects: quotas (whose use is not yet worked out when they are new: a Pod that comes
 //!   right after is refused), aggregated APIs, policies, webhooks (case 68).
 

@@ -1,0 +1,367 @@
+//! Makes a plan step by step: chooses what is asked for and what that needs, takes out what cannot be restored, orders
+//! the rest.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::{Facts, NamespaceStep, PlannedType, RestorePlan, Step, is_namespace, serve};
+use crate::archive::{IndexEntry, TypeKey};
+use crate::cluster::Discovery;
+use crate::restore::report::list_names;
+use crate::restore::select::{ClusterScoped, Selection};
+use crate::restore::{derived, waves};
+
+/// A type of the backup as the planner sees it.
+struct TypeState {
+    planned: PlannedType,
+    admitted: bool,
+    never: Option<&'static str>,
+}
+
+pub(super) struct Planner<'a> {
+    facts: &'a Facts<'a>,
+    selection: Selection,
+    /// For each entry whether it is restored.
+    chosen: Vec<bool>,
+    types: Vec<TypeState>,
+    type_of: HashMap<*const TypeKey, usize>,
+    pub(super) plan: RestorePlan,
+}
+
+impl<'a> Planner<'a> {
+    pub(super) fn new(facts: &'a Facts<'a>, selection: Selection) -> Self {
+        Self {
+            facts,
+            selection,
+            chosen: vec![false; facts.entries.len()],
+            types: Vec::new(),
+            type_of: HashMap::new(),
+            plan: RestorePlan::default(),
+        }
+    }
+
+    /// Chooses what is restored.
+    ///
+    /// # Errors
+    /// A sentence if that is nothing.
+    pub(super) fn choose(&mut self) -> Result<(), Vec<String>> {
+        self.choose_asked();
+        self.choose_volumes();
+        self.choose_definitions();
+        self.refuse_nothing()?;
+        self.drop_unserved();
+        Ok(())
+    }
+
+    pub(super) fn chosen_entries(&self) -> impl Iterator<Item = (usize, &'a IndexEntry)> + '_ {
+        let entries = self.facts.entries;
+        entries
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| self.chosen[*at])
+    }
+
+    /// Returns the place of an entry's type. Types are shared among the entries of an index, so the place of the
+    /// shared key tells them apart.
+    fn type_index(&mut self, key: &Arc<TypeKey>) -> usize {
+        let pointer = Arc::as_ptr(key);
+        if let Some(at) = self.type_of.get(&pointer) {
+            return *at;
+        }
+        let at = self
+            .types
+            .iter()
+            .position(|known| known.planned.key == *key);
+        let at = at.unwrap_or_else(|| {
+            let group_resource = key.group_resource();
+            self.types.push(TypeState {
+                admitted: self.selection.admits_type(&group_resource),
+                never: derived::by_type(&group_resource),
+                planned: PlannedType {
+                    key: Arc::clone(key),
+                    group_resource,
+                    served: serve(key, self.facts.target),
+                },
+            });
+            self.types.len() - 1
+        });
+        self.type_of.insert(pointer, at);
+        at
+    }
+
+    /// Chooses what the spec asks for.
+    fn choose_asked(&mut self) {
+        for (at, entry) in self.facts.entries.iter().enumerate() {
+            let index = self.type_index(&entry.type_key);
+            let state = &self.types[index];
+            if !state.admitted
+                || !self
+                    .selection
+                    .asks_for(entry, is_namespace(&entry.type_key))
+            {
+                continue;
+            }
+            let reason = state
+                .never
+                .or_else(|| derived::by_header(&state.planned.group_resource, entry));
+            match reason {
+                Some(reason) => {
+                    let key = (state.planned.group_resource.clone(), reason);
+                    *self.plan.left_out.entry(key).or_default() += 1;
+                }
+                None => self.chosen[at] = true,
+            }
+        }
+    }
+
+    /// Adds the volumes of chosen claims (case 23) and takes out those that go with their claim (case 56).
+    fn choose_volumes(&mut self) {
+        let mut entries: HashMap<&str, usize> = HashMap::new();
+        let mut claims: HashSet<(&str, &str)> = HashSet::new();
+        for (at, entry) in self.facts.entries.iter().enumerate() {
+            if !entry.type_key.group.is_empty() {
+                continue;
+            }
+            match (&*entry.type_key.resource, &entry.namespace) {
+                ("persistentvolumes", None) => {
+                    entries.insert(&entry.name, at);
+                }
+                ("persistentvolumeclaims", Some(namespace)) if self.chosen[at] => {
+                    claims.insert((namespace, &entry.name));
+                }
+                _ => {}
+            }
+        }
+        let may_add = self.selection.cluster_scoped != ClusterScoped::Nothing
+            && self.selection.admits_type("persistentvolumes");
+        let mut snapshots = Vec::new();
+        for volume in self.facts.volumes {
+            let Some(&at) = entries.get(volume.name.as_str()) else {
+                continue;
+            };
+            let claimed = volume.claim.as_ref().is_some_and(|(namespace, name)| {
+                claims.contains(&(namespace.as_str(), name.as_str()))
+            });
+            self.chosen[at] |= claimed && may_add;
+            if self.facts.spec.restore_pvs != Some(false)
+                && self.facts.snapshots.contains_key(&volume.name)
+                && (claimed || self.chosen[at])
+            {
+                snapshots.push(volume.name.as_str());
+            }
+            if volume.deleted_with_claim {
+                self.plan.provisioned_anew.insert(volume.name.clone());
+                self.chosen[at] = false;
+            }
+        }
+        let results = &mut self.plan.results;
+        if !snapshots.is_empty() {
+            results.errors.cluster.push(format!(
+                "persistentvolumes {}: the backup recorded snapshots of them, which this server cannot restore from; \
+                 their data is not restored",
+                list_names(&snapshots)
+            ));
+        }
+    }
+
+    /// Adds the definitions of chosen types that the target does not serve.
+    fn choose_definitions(&mut self) {
+        if self.selection.cluster_scoped == ClusterScoped::Nothing {
+            return;
+        }
+        let mut used = vec![false; self.types.len()];
+        for (_, entry) in self.chosen_entries() {
+            if let Some(at) = self.type_of.get(&Arc::as_ptr(&entry.type_key)) {
+                used[*at] = true;
+            }
+        }
+        let wanted: HashSet<String> = self
+            .types
+            .iter()
+            .zip(used)
+            .filter(|(state, used)| *used && state.planned.served.is_none())
+            .map(|(state, _)| {
+                waves::definition_of(&state.planned.key.resource, &state.planned.key.group)
+            })
+            .collect();
+        if wanted.is_empty() {
+            return;
+        }
+        for (at, entry) in self.facts.entries.iter().enumerate() {
+            let index = self.type_index(&entry.type_key);
+            let state = &self.types[index];
+            if state.admitted
+                && waves::is_definition(&state.planned.group_resource)
+                && wanted.contains(&*entry.name)
+            {
+                self.chosen[at] = true;
+            }
+        }
+    }
+
+    fn refuse_nothing(&self) -> Result<(), Vec<String>> {
+        if self.facts.spec.allow_empty == Some(true) || self.chosen.contains(&true) {
+            return Ok(());
+        }
+        let backup = &self.facts.spec.backup_name;
+        let left_out: BTreeSet<&str> = self
+            .plan
+            .left_out
+            .keys()
+            .map(|(group_resource, _)| group_resource.as_str())
+            .collect();
+        Err(vec![if left_out.is_empty() {
+            format!(
+                "the selection matches nothing in backup {backup}; correct the namespaces, resources or selector, or \
+                 accept an empty restore with --allow-empty (spec.allowEmpty)"
+            )
+        } else {
+            let names: Vec<&str> = left_out.into_iter().collect();
+            format!(
+                "the selection matches nothing in backup {backup} but objects that the cluster makes itself ({}); \
+                 correct the namespaces, resources or selector",
+                list_names(&names)
+            )
+        }])
+    }
+
+    /// Takes out the objects of types that the target does not serve and will not, a line for each type (case 16).
+    fn drop_unserved(&mut self) {
+        let mut served_uids: HashSet<&str> = HashSet::new();
+        let mut definitions: HashSet<&str> = HashSet::new();
+        let mut unserved = Vec::new();
+        for (at, entry) in self.chosen_entries() {
+            let Some(&index) = self.type_of.get(&Arc::as_ptr(&entry.type_key)) else {
+                continue;
+            };
+            let planned = &self.types[index].planned;
+            if waves::is_definition(&planned.group_resource) {
+                definitions.insert(&entry.name);
+            }
+            match &planned.served {
+                // Of another scope than it was: no path leads there.
+                Some(served) if waves::same_scope(served, entry.namespace.as_deref()) => {
+                    served_uids.insert(&entry.uid);
+                }
+                Some(_) | None => unserved.push((at, index)),
+            }
+        }
+        let mut counts: BTreeMap<usize, u64> = BTreeMap::new();
+        for (at, index) in unserved {
+            let planned = &self.types[index].planned;
+            let definition = waves::definition_of(&planned.key.resource, &planned.key.group);
+            if planned.served.is_none() && definitions.contains(definition.as_str()) {
+                continue;
+            }
+            self.chosen[at] = false;
+            let uid = &*self.facts.entries[at].uid;
+            // One object in two groups is restored in the one that is served (case 86).
+            if uid.is_empty() || !served_uids.contains(uid) {
+                *counts.entry(index).or_default() += 1;
+            }
+        }
+        for (index, count) in counts {
+            let line = unserved_line(&self.types[index].planned, count, self.facts.target);
+            self.plan.results.errors.add_ark(line);
+        }
+    }
+
+    /// Orders what is chosen.
+    pub(super) fn finish(mut self, priorities: &[String]) -> RestorePlan {
+        let waves_of: Vec<usize> = self
+            .types
+            .iter()
+            .map(|state| waves::wave(&state.planned.group_resource, priorities))
+            .collect();
+        let jobs: HashSet<&str> = self
+            .chosen_entries()
+            .filter(|(_, entry)| {
+                entry.type_key.resource == "jobs" && entry.type_key.group == "batch"
+            })
+            .map(|(_, entry)| &*entry.uid)
+            .filter(|uid| !uid.is_empty())
+            .collect();
+        let mut waves: BTreeMap<usize, Vec<Step>> = BTreeMap::new();
+        let mut items: BTreeMap<&str, u64> = BTreeMap::new();
+        for (at, entry) in self.chosen_entries() {
+            if is_namespace(&entry.type_key) {
+                items.entry(&entry.name).or_default();
+                continue;
+            }
+            if let Some(namespace) = &entry.namespace {
+                *items.entry(namespace).or_default() += 1;
+            }
+            let Some(&index) = self.type_of.get(&Arc::as_ptr(&entry.type_key)) else {
+                continue;
+            };
+            waves.entry(waves_of[index]).or_default().push(Step {
+                entry: at,
+                planned_type: index,
+                job_restored: entry
+                    .owners
+                    .iter()
+                    .any(|owner| jobs.contains(owner.as_str())),
+            });
+        }
+        let namespaces = self.namespace_steps(&items);
+        self.plan.namespaces = namespaces;
+        self.plan.has_definitions = waves.contains_key(&0);
+        self.plan.waves = waves.into_values().collect();
+        self.plan.types = self.types.into_iter().map(|state| state.planned).collect();
+        self.plan
+    }
+
+    fn namespace_steps(&self, items: &BTreeMap<&str, u64>) -> Vec<NamespaceStep> {
+        let stored: HashMap<&str, usize> = self
+            .facts
+            .entries
+            .iter()
+            .enumerate()
+            .filter(|(_, entry)| is_namespace(&entry.type_key))
+            .map(|(at, entry)| (&*entry.name, at))
+            .collect();
+        items
+            .iter()
+            .map(|(original, items)| NamespaceStep {
+                target: self
+                    .facts
+                    .spec
+                    .namespace_mapping
+                    .get(*original)
+                    .map_or_else(|| (*original).to_owned(), Clone::clone),
+                entry: stored.get(original).copied(),
+                items: *items,
+            })
+            .collect()
+    }
+}
+
+fn unserved_line(planned: &PlannedType, count: u64, target: &Discovery) -> String {
+    let name = &planned.group_resource;
+    let what = format!(
+        "{name}: {count} object{} in version {} not restored",
+        if count == 1 { "" } else { "s" },
+        planned.key.version
+    );
+    let group = &planned.key.group;
+    if let Some(failed) = target.failed().iter().find(|failed| {
+        failed
+            .group_version
+            .rsplit_once('/')
+            .is_some_and(|(failed, _)| failed == group)
+    }) {
+        return format!(
+            "{what}: API group {}: {}",
+            failed.group_version, failed.reason
+        );
+    }
+    if planned.served.is_some() {
+        return format!(
+            "{what}: this cluster serves the type in another scope or not for creating"
+        );
+    }
+    format!(
+        "{what}: this cluster does not serve the type in any version, and the restore does not include a definition \
+         of it"
+    )
+}
