@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use ark::api::order;
 use ark::cluster::{ApiType, Cluster};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -17,8 +18,8 @@ use crate::support::namespace::create_namespace;
 
 /// Objects in a page: what kubectl and Velero ask for.
 const PAGE: usize = 500;
-/// What a bare create leaves out, because the server or a controller makes it itself.
-const SKIPPED: [&str; 3] = ["replicasets", "endpoints", "endpointslices"];
+/// What a bare create leaves out, as a restore does: a controller makes it itself, or it is a note of what happened.
+const SKIPPED: [&str; 3] = ["endpoints", "endpointslices", "events"];
 
 async fn send(
     client: &kube::Client,
@@ -109,12 +110,12 @@ pub(crate) async fn create_everything(
     namespaces: &[String],
     prefix: &str,
 ) -> Result<(Duration, usize)> {
+    let mut types = types(client).await?;
+    types.retain(|one| one.namespaced && !SKIPPED.contains(&one.resource.as_str()));
+    // In restore order: else controllers would make some of the objects first.
+    types.sort_by_cached_key(|one| order::rank(&one.group_resource(), &[]));
     let mut bodies = Vec::new();
-    for one in types(client)
-        .await?
-        .iter()
-        .filter(|one| one.namespaced && !SKIPPED.contains(&one.resource.as_str()))
-    {
+    for one in &types {
         for namespace in namespaces {
             bodies.extend(copies(client, one, namespace, prefix).await?);
         }
