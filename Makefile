@@ -58,7 +58,7 @@ bench: control-plane ## Run the benchmarks
 
 .PHONY: manifests
 manifests: ## Write the generated parts of manifests/ anew
-	UPDATE_MANIFESTS=1 $(CARGO) test --test manifests
+	UPDATE_MANIFESTS=1 $(CARGO) test --lib manifests
 
 # The flags go with an explicit target, else they would apply to build scripts and procedural macros too, and these
 # cannot be static. Static, since the image has nothing but ark in it; and getrandom's own backend for that, since its

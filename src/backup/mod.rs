@@ -10,16 +10,21 @@ mod select;
 mod write;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Part, Progress, Results};
-use crate::cluster::{Cluster, ClusterError, ListScope, PageRequest};
+use crate::cluster::{Cluster, ClusterError, Discovery, ListScope, PageRequest};
 use crate::storage::{Location, Run, RunMarker, StorageError};
 
 use self::read::ReadLimits;
+use self::select::Selection;
+
+/// How long a failed run's parts may take to be removed. What stays is debris, and known as such by its marker.
+const DISCARD_PATIENCE: Duration = Duration::from_secs(20);
 
 /// A backup to make.
 #[derive(Clone, Debug)]
@@ -102,27 +107,17 @@ pub async fn run(
     progress: &watch::Sender<Progress>,
     cancel: &CancellationToken,
 ) -> Result<Finished, BackupError> {
-    let discovery = cluster.discover().await?;
-    let namespaces = Namespaces::read(cluster, &discovery).await?;
+    let begun = tokio::select! {
+        begun = begin(cluster, location, request) => begun?,
+        () = cancel.cancelled() => return Err(BackupError::Cancelled),
+    };
+    let Begun {
+        discovery,
+        namespaces,
+        selection,
+        run,
+    } = begun;
     let spec = &request.backup.spec;
-    let selection =
-        select::select(spec, &discovery, &namespaces.names).map_err(BackupError::Refused)?;
-
-    let name = request.backup.metadata.name.clone().unwrap_or_default();
-    let marker = RunMarker {
-        attempt: request.attempt,
-        backup_uid: request.backup.metadata.uid.clone().unwrap_or_default(),
-        cluster_id: request.cluster_id.clone(),
-        holder: request.holder.clone(),
-        start_timestamp: request.start.to_string(),
-    };
-    let run = match location.begin_run(&name, &marker).await {
-        Ok(run) => run,
-        Err(error) if error.is_name_taken() => {
-            return Err(BackupError::Refused(vec![error.to_string()]));
-        }
-        Err(error) => return Err(error.into()),
-    };
 
     let mut results = Results::default();
     if !spec.hooks.is_empty() {
@@ -185,11 +180,55 @@ pub async fn run(
             items,
         }),
         Err(error) => {
-            if let Err(left) = run.discard().await {
-                tracing::warn!(error = %left, "parts of the failed run could not be removed; they do not count");
+            match tokio::time::timeout(DISCARD_PATIENCE, run.discard()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(left)) => {
+                    tracing::warn!(error = %left, "parts of the failed run could not be removed; they do not count");
+                }
+                Err(_) => tracing::warn!(
+                    "the store does not remove the failed run's parts; they do not count"
+                ),
             }
             Err(error)
         }
+    }
+}
+
+/// A run that may write.
+struct Begun {
+    discovery: Discovery,
+    namespaces: Namespaces,
+    selection: Selection,
+    run: Run,
+}
+
+/// Finds out what there is to back up, and marks the run in the location.
+async fn begin(
+    cluster: &Cluster,
+    location: &Location,
+    request: &BackupRequest,
+) -> Result<Begun, BackupError> {
+    let discovery = cluster.discover().await?;
+    let namespaces = Namespaces::read(cluster, &discovery).await?;
+    let selection = select::select(&request.backup.spec, &discovery, &namespaces.names)
+        .map_err(BackupError::Refused)?;
+    let name = request.backup.metadata.name.clone().unwrap_or_default();
+    let marker = RunMarker {
+        attempt: request.attempt,
+        backup_uid: request.backup.metadata.uid.clone().unwrap_or_default(),
+        cluster_id: request.cluster_id.clone(),
+        holder: request.holder.clone(),
+        start_timestamp: request.start.to_string(),
+    };
+    match location.begin_run(&name, &marker).await {
+        Ok(run) => Ok(Begun {
+            discovery,
+            namespaces,
+            selection,
+            run,
+        }),
+        Err(error) if error.is_name_taken() => Err(BackupError::Refused(vec![error.to_string()])),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -201,10 +240,7 @@ struct Namespaces {
 }
 
 impl Namespaces {
-    async fn read(
-        cluster: &Cluster,
-        discovery: &crate::cluster::Discovery,
-    ) -> Result<Self, ClusterError> {
+    async fn read(cluster: &Cluster, discovery: &Discovery) -> Result<Self, ClusterError> {
         let mut namespaces = Self {
             names: BTreeSet::new(),
             excluded: BTreeSet::new(),

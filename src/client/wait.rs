@@ -262,7 +262,12 @@ impl Meter {
     fn line(&mut self, state: &RunState, now: Instant) -> String {
         let phase = output::one_line(&state.phase);
         let Some(progress) = &state.progress else {
-            return phase;
+            // Who sees this for long has no server running.
+            return if phase == "New" {
+                "New: waiting for the server to begin".to_owned()
+            } else {
+                phase
+            };
         };
         let done = progress.items_done;
         // A server that took the run over counts from the start again.
@@ -309,7 +314,7 @@ mod tests {
                 },
                 start
             ),
-            "New"
+            "New: waiting for the server to begin"
         );
         for (seconds, done, total, line) in [
             (0, 100, 50, "InProgress: 100 of 100 items"),

@@ -197,6 +197,12 @@ async fn carry_out(
         "restoring"
     );
 
+    // A damaged backup is refused before anything is created, at the price of reading it twice.
+    opened
+        .verify(plan.places())
+        .await
+        .map_err(|error| failed(error.to_string()))?;
+
     let facts = facts(request, &mut plan);
     let mut applier = Applier {
         cluster,

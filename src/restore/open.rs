@@ -144,6 +144,15 @@ impl Opened {
             .buffered(READ_AHEAD)
     }
 
+    /// Reads and checks every frame that holds one of these entries, and keeps nothing.
+    pub(super) async fn verify(&self, places: Vec<usize>) -> Result<(), OpenError> {
+        let mut frames = std::pin::pin!(self.bodies(places));
+        while let Some(frame) = frames.next().await {
+            frame.map_err(|(_, error)| error)?;
+        }
+        Ok(())
+    }
+
     async fn frame(&self, places: Vec<usize>) -> FrameResult {
         let Some(first) = places.first() else {
             return Ok(Vec::new());

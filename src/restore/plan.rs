@@ -65,6 +65,13 @@ impl RestorePlan {
         let steps: usize = self.waves.iter().map(Vec::len).sum();
         (self.namespaces.len() + steps) as u64
     }
+
+    /// Returns the places in the index of everything that is to be read.
+    pub(super) fn places(&self) -> Vec<usize> {
+        let namespaces = self.namespaces.iter().filter_map(|step| step.entry);
+        let steps = self.waves.iter().flatten().map(|step| step.entry);
+        namespaces.chain(steps).collect()
+    }
 }
 
 /// A type of which objects are restored.

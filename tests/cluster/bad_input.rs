@@ -235,42 +235,58 @@ async fn restores_that_cannot_work_are_refused() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_truncated_archive_creates_nothing() -> Result<()> {
+async fn a_damaged_backup_creates_nothing() -> Result<()> {
     let plane = ControlPlane::shared().await;
     let ark = Installation::new(plane).await?;
     let server = ark.serve().await?;
-    let namespace = TestNamespace::new(plane, "truncated").await?;
+    let namespace = TestNamespace::new(plane, "damaged").await?;
     let spec = BackupSpec {
         included_namespaces: vec![namespace.name().to_owned()],
         ..BackupSpec::default()
     };
     assert_clean_backup(&ark.back_up("good", spec).await?);
-    let index = ark
-        .keys()
-        .into_iter()
-        .find(|key| key.ends_with("-index.json.zst"))
-        .expect("an index");
-    let path = ark.bucket().join(&index);
-    let bytes = fs::read(&path)?;
-    fs::write(&path, &bytes[..bytes.len() / 2])?;
-    let target = unique_name("target");
-    let spec = RestoreSpec {
-        backup_name: "good".into(),
-        namespace_mapping: [(namespace.name().to_owned(), target.clone())].into(),
-        ..RestoreSpec::default()
-    };
-    let status = ark
-        .restore("truncated", spec)
-        .await?
-        .status
-        .unwrap_or_default();
-    assert_eq!(status.phase, RestorePhase::Failed, "{status:?}");
-    assert!(status.failure_reason.is_some(), "{status:?}");
     let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(plane.client());
-    assert!(
-        namespaces.get_opt(&target).await?.is_none(),
-        "nothing was created"
-    );
+    let key = |ending: &str| {
+        ark.keys()
+            .into_iter()
+            .find(|key| key.ends_with(ending))
+            .expect("the part is there")
+    };
+    let flip = |bytes: &mut Vec<u8>| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+    };
+    let cut = |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() / 2);
+    for (name, part, damage) in [
+        (
+            "flipped-contents",
+            ".tar.zst",
+            &flip as &dyn Fn(&mut Vec<u8>),
+        ),
+        ("cut-contents", ".tar.zst", &cut),
+        ("flipped-index", "-index.json.zst", &flip),
+        ("cut-index", "-index.json.zst", &cut),
+    ] {
+        let path = ark.bucket().join(key(part));
+        let whole = fs::read(&path)?;
+        let mut bytes = whole.clone();
+        damage(&mut bytes);
+        fs::write(&path, &bytes)?;
+        let target = unique_name("target");
+        let spec = RestoreSpec {
+            backup_name: "good".into(),
+            namespace_mapping: [(namespace.name().to_owned(), target.clone())].into(),
+            ..RestoreSpec::default()
+        };
+        let status = ark.restore(name, spec).await?.status.unwrap_or_default();
+        assert_eq!(status.phase, RestorePhase::Failed, "{name}: {status:?}");
+        assert!(status.failure_reason.is_some(), "{name}: {status:?}");
+        assert!(
+            namespaces.get_opt(&target).await?.is_none(),
+            "{name}: nothing was created"
+        );
+        fs::write(&path, &whole)?;
+    }
     server.stop()
 }
 

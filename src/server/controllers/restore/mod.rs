@@ -204,7 +204,8 @@ impl Restores {
 
     async fn carry_out(&self, run: &Run<'_>, log: RunLog) -> Outcome {
         tracing::info!(backup = run.restore.spec.backup_name, "the restore begins");
-        let (end, ending) = match self.engine(run).await {
+        let (progress, seen) = watch::channel(Progress::default());
+        let (mut end, ending) = match self.engine(run, &progress, seen).await {
             Ok(mut results) => {
                 tracing::info!(
                     warnings = results.warnings.count(),
@@ -247,12 +248,19 @@ impl Restores {
             }
         };
         self.context.metrics.restore_ends(run.schedule, ending);
+        // What was last written while it ran is older than the end.
+        let reached = progress.borrow().clone();
+        end.progress = (reached != Progress::default()).then_some(reached);
         self.write_end(run, &end).await
     }
 
-    async fn engine(&self, run: &Run<'_>) -> Result<Results, (RunError, Results)> {
+    async fn engine(
+        &self,
+        run: &Run<'_>,
+        progress: &watch::Sender<Progress>,
+        seen: watch::Receiver<Progress>,
+    ) -> Result<Results, (RunError, Results)> {
         let context = &self.context;
-        let (progress, seen) = watch::channel(Progress::default());
         let cancel = run.term.lost().child_token();
         let request = RestoreRun {
             cluster: &context.cluster,
@@ -261,7 +269,7 @@ impl Restores {
             record: run.record,
             priorities: &run.settings.priorities,
         };
-        let engine = engines::restore(&request, &progress, &cancel);
+        let engine = engines::restore(&request, progress, &cancel);
         attend(
             engine,
             &context.apis.restores,
@@ -293,7 +301,10 @@ impl Restores {
             let status = now.status.as_ref();
             let holder = status.and_then(|status| status.run.as_ref());
             (holder == run.status.run.as_ref()).then(|| RestoreStatus {
-                progress: status.and_then(|status| status.progress.clone()),
+                progress: end
+                    .progress
+                    .clone()
+                    .or_else(|| status.and_then(|status| status.progress.clone())),
                 ..end.clone()
             })
         };
