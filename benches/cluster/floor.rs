@@ -15,7 +15,14 @@ use serde_json::Value;
 
 use super::workload::WRITERS;
 use crate::support::namespace::create_namespace;
+use crate::support::wait_until;
 
+/// How long the controllers may take to come to rest.
+const PATIENCE: Duration = Duration::from_mins(10);
+/// How long is looked whether they are.
+const REST: Duration = Duration::from_secs(3);
+/// How many writes in that time count as rest: leases are renewed all the time.
+const FEW: u64 = 10;
 /// Objects in a page: what kubectl and Velero ask for.
 const PAGE: usize = 500;
 /// What a bare create leaves out, as a restore does: a controller makes it itself, or it is a note of what happened.
@@ -57,6 +64,8 @@ struct List {
 
 #[derive(Deserialize)]
 struct ListMeta {
+    #[serde(rename = "resourceVersion", default)]
+    resource_version: String,
     #[serde(rename = "continue", default)]
     continue_token: String,
 }
@@ -70,6 +79,32 @@ async fn types(client: &kube::Client) -> Result<Vec<ApiType>> {
         .filter(|one| one.allows(&needed))
         .map(|one| ApiType::clone(one))
         .collect())
+}
+
+/// Waits until the controllers have caught up with what was created: until the cluster's revision hardly moves. They
+/// work off thousands of objects for a while, and whatever is measured meanwhile would pay for it.
+pub(crate) async fn settle(client: &kube::Client) -> Result<()> {
+    let mut before = revision(client).await?;
+    wait_until("the controllers are at rest", PATIENCE, async || {
+        tokio::time::sleep(REST).await;
+        let now = revision(client).await?;
+        let moved = now - std::mem::replace(&mut before, now);
+        Ok((moved <= FEW).then_some(()))
+    })
+    .await
+}
+
+/// Returns the revision of the cluster's data, which each write counts up.
+async fn revision(client: &kube::Client) -> Result<u64> {
+    let (_, body) = send(
+        client,
+        Method::GET,
+        "/api/v1/namespaces?limit=1",
+        Vec::new(),
+    )
+    .await?;
+    let list: List = serde_json::from_slice(&body)?;
+    list.metadata.resource_version.parse().context("a revision")
 }
 
 /// Reads every object of every type that a backup would hold, page after page on one connection. Only the continue
