@@ -14,6 +14,7 @@ mod config;
 mod delete_backup_request;
 mod download_request;
 pub mod duration;
+pub mod error;
 pub mod filter;
 pub mod names;
 pub mod order;

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::BackupError;
 use super::collect::{Batch, Collected, Collector, NamespaceNames, TypeFields};
+use crate::api::error::chain;
 use crate::api::{Part, Results};
 use crate::archive::{ArchiveWriter, BodyKind, Summary, WriteOptions};
 use crate::storage::{PartKind, PartUpload, Run, StorageError};
@@ -131,7 +132,7 @@ fn write_archive(
         PieceWriter(index.clone()),
         WriteOptions::default(),
     )
-    .map_err(|error| describe(&error))?;
+    .map_err(|error| chain(&error))?;
     let mut namespaces = NamespaceNames::default();
     let mut type_fields = TypeFields::default();
     let mut refused = Vec::new();
@@ -152,28 +153,21 @@ fn write_archive(
                         "{} {}: {}",
                         batch.type_key.group_resource(),
                         item.header.name,
-                        describe(&error)
+                        chain(&error)
                     );
                     refused.push((item.header.namespace.clone(), problem));
                 }
-                Err(error) => return Err(describe(&error)),
+                Err(error) => return Err(chain(&error)),
             }
         }
     }
     // A collector that failed closes the channel, too; it leaves `collected` an error, and the parts are discarded.
-    let summary = writer.finish().map_err(|error| describe(&error))?;
+    let summary = writer.finish().map_err(|error| chain(&error))?;
     for sender in [contents, index] {
         // An upload that is gone reports its own error.
         drop(sender.blocking_send(Piece::End));
     }
     Ok(Written { summary, refused })
-}
-
-fn describe(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }
 
 /// Sends what is written to the upload; blocks while that is behind.

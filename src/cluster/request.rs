@@ -11,6 +11,7 @@ use http_body_util::BodyExt as _;
 use kube::client::Body;
 
 use super::ClusterError;
+use crate::api::error::chain;
 
 /// How often a read is tried before its error is passed on.
 const READ_TRIES: u32 = 5;
@@ -146,20 +147,4 @@ impl Cluster {
             }
         }
     }
-}
-
-/// Writes an error with its causes in one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Several layers repeat what their source says.
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

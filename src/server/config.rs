@@ -15,6 +15,7 @@ use super::leader::Term;
 use super::metrics::Metrics;
 use super::objects::{Entry, Objects};
 use super::status;
+use crate::api::error::chain;
 use crate::api::{Config, ConfigFields, ConfigPhase, ConfigStatus, duration};
 use crate::providers::Environment;
 
@@ -224,7 +225,7 @@ impl Follower {
         });
         if let Err(error) = status::patch_fields(&self.api, CONFIG_NAME, &entry.uid, fields).await {
             tracing::warn!(
-                error = engines::chain(&error),
+                error = chain(&error),
                 "cannot write the status of the Config"
             );
         }

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::error::chain;
 use crate::api::{Backup, Part, Progress, Restore, Results, StorageProviderConfig};
 use crate::backup::{BackupError, BackupOptions, BackupRequest};
 use crate::cluster::Cluster;
@@ -369,22 +370,6 @@ pub(crate) async fn restore(
         Err(RestoreError::Failed { reason, results }) => Err((RunError::Failed(reason), *results)),
         Err(RestoreError::Cancelled) => Err((RunError::Cancelled, Results::default())),
     }
-}
-
-/// Writes an error with its causes in one line.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Several layers repeat what their source says.
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

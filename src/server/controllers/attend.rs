@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::dispatch::Task;
 use crate::api::Progress;
+use crate::api::error::chain;
 use crate::server::objects::Objects;
-use crate::server::{engines, status};
+use crate::server::status;
 
 /// The pause between two writes of progress.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -52,7 +53,7 @@ async fn report(
         let now = progress.borrow_and_update().clone();
         let fields = serde_json::json!({ "progress": now });
         if let Err(error) = status::patch_fields(api, &task.name, &task.uid, fields).await {
-            tracing::debug!(error = engines::chain(&error), "cannot write progress");
+            tracing::debug!(error = chain(&error), "cannot write progress");
         }
     }
 }

@@ -5,7 +5,8 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use super::dispatch::{Outcome, Task};
-use crate::server::{engines, status};
+use crate::api::error::chain;
+use crate::server::status;
 
 /// Refuses an object that cannot be read, unless it is through already. Only tried once a version of the object: what
 /// the API server does not take now it will not take later.
@@ -33,7 +34,7 @@ pub(crate) async fn refuse(
         Err(error) => tracing::warn!(
             name = task.name,
             problem,
-            error = engines::chain(&error),
+            error = chain(&error),
             "an object that cannot be read cannot be marked as refused either"
         ),
     }

@@ -13,12 +13,13 @@ use self::decide::{Decision, Location};
 use super::Context;
 use super::dispatch::{Controller, Outcome, Task};
 use super::malformed;
+use crate::api::error::chain;
 use crate::api::{
     Backup, BackupPhase, DeleteBackupRequest, DeleteBackupRequestPhase as Phase,
     DeleteBackupRequestStatus, FIELD_MANAGER, Restore, RestorePhase, labels, names,
 };
 use crate::server::config::{ConfigState, Settings};
-use crate::server::engines::{self, Removal, chain};
+use crate::server::engines::Removal;
 use crate::server::leader::{Standing, Term};
 use crate::server::objects::parse;
 use crate::server::status::{self, Read, StatusError};
@@ -362,6 +363,6 @@ async fn delete(
         Ok(_) => Ok(()),
         // 409: another has the name now, which is not ours to delete.
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
-        Err(error) => Err(engines::chain(&error)),
+        Err(error) => Err(chain(&error)),
     }
 }

@@ -12,12 +12,13 @@ use super::Context;
 use super::attend::attend;
 use super::dispatch::{Controller, Outcome, Task};
 use super::malformed;
+use crate::api::error::chain;
 use crate::api::{
     Backup, BackupPhase, Progress, Restore, RestorePhase, RestoreStatus, Results, labels,
 };
 use crate::server::clock;
 use crate::server::config::{ConfigState, Settings};
-use crate::server::engines::{self, RestoreRun, RunError, chain};
+use crate::server::engines::{self, RestoreRun, RunError};
 use crate::server::leader::Term;
 use crate::server::metrics::Ending;
 use crate::server::objects::parse;
