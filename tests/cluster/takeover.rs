@@ -15,7 +15,7 @@ use crate::support::proxy::{Behaviour, Proxy};
 use crate::support::{PATIENCE, unique_name, wait_until};
 
 /// So many that a restore of them takes seconds: it is interrupted long before its end.
-const MANY: usize = 2_000;
+const MANY: usize = 4_000;
 
 async fn fill(client: &kube::Client, namespace: &str, count: usize) -> Result<()> {
     use futures::{StreamExt as _, TryStreamExt as _, stream};
