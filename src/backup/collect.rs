@@ -9,10 +9,10 @@ use tokio::sync::{mpsc, watch};
 
 use super::needs::{self, NEEDED_TYPES, Needs};
 use super::read::{self, Delivery, ReadLimits, ReadPage, TypeReader};
-use super::select::{ClusterScoped, SelectedType, Selection};
+use super::select::{ClusterScoped, Selection};
 use crate::api::{Progress, Results, labels};
 use crate::archive::{BodyKind, EntryHeader, TypeKey};
-use crate::cluster::{ApiType, Cluster, ClusterErrorKind, Discovery, Item, ItemHeader, ListScope};
+use crate::cluster::{ApiType, Cluster, ClusterErrorKind, Discovery, Item, ItemHeader};
 
 /// Objects of the tail fetched at once.
 const FETCHES: usize = 8;
@@ -165,10 +165,10 @@ impl Collector<'_> {
                 results.errors.add_ark(format!("{name}: {problem}"));
             }
             let mut items = std::mem::take(&mut page.items);
-            items.retain(|item| self.takes(&api_type, &name, &item.header));
+            items.retain(|item| self.takes(&name, &item.header));
             if let Some(needs) = needs.as_deref_mut() {
                 for item in &items {
-                    needs.note(&api_type, &item.header, &item.body);
+                    needs.note(&api_type, &name, &item.header, &item.body);
                 }
             }
             collected.items += items.len() as u64;
@@ -190,8 +190,8 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// Returns whether a listed object is taken.
-    fn takes(&self, api_type: &ApiType, name: &str, header: &ItemHeader) -> bool {
+    /// Returns whether a listed object is taken. Its type is one of the selection's, or it would not be listed.
+    fn takes(&self, name: &str, header: &ItemHeader) -> bool {
         let namespace = if name == "namespaces" {
             &header.name
         } else {
@@ -199,10 +199,7 @@ impl Collector<'_> {
         };
         let in_namespaces = namespace.is_empty()
             || (self.selection.namespaces.includes(namespace) && !self.skips(namespace));
-        in_namespaces
-            && !header.deleting
-            && !is_excluded(header)
-            && self.selection.admits(api_type, namespace)
+        in_namespaces && !header.deleting && !is_excluded(header)
     }
 
     fn skips(&self, namespace: &str) -> bool {
@@ -267,7 +264,7 @@ impl Collector<'_> {
                 if header.deleting || is_excluded(&header) {
                     continue;
                 }
-                needs.note(api_type, &header, &body);
+                needs.note(api_type, name, &header, &body);
                 collected.items += 1;
                 let batch = Batch {
                     type_key: Arc::clone(&type_key),
@@ -294,25 +291,14 @@ impl Collector<'_> {
         if self.selection.cluster_scoped == ClusterScoped::Nothing {
             return;
         }
-        let all = SelectedType {
-            api_type: Arc::clone(api_type),
-            scopes: vec![ListScope::Cluster],
-        };
-        let mut readers = read::read_types(self.cluster, &[all], None, self.limits);
-        while let Some(mut reader) = readers.next() {
-            while let Some(delivery) = reader.next().await {
-                match delivery {
-                    Delivery::Page(page) => {
-                        for item in &page.items {
-                            needs.consider_binding(&item.header, &item.body);
-                        }
-                    }
-                    Delivery::Failed(error) => results.errors.add_ark(format!(
-                        "{}: what binds the stored service accounts is missing: {error}",
-                        api_type.group_resource()
-                    )),
-                }
-            }
+        let considered = read::for_each(self.cluster, api_type, self.limits, |item| {
+            needs.consider_binding(&item.header, &item.body);
+        });
+        if let Err(error) = considered.await {
+            results.errors.add_ark(format!(
+                "{}: what binds the stored service accounts is missing: {error}",
+                api_type.group_resource()
+            ));
         }
     }
 }

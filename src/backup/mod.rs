@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Part, Progress, Results};
-use crate::cluster::{Cluster, ClusterError, Discovery, ListScope, PageRequest};
+use crate::cluster::{Cluster, ClusterError, Discovery};
 use crate::storage::{Location, Run, RunMarker, StorageError};
 
 use self::read::ReadLimits;
@@ -107,8 +107,13 @@ pub async fn run(
     progress: &watch::Sender<Progress>,
     cancel: &CancellationToken,
 ) -> Result<Finished, BackupError> {
+    let limits = ReadLimits {
+        workers: options.list_workers,
+        ahead: options.read_ahead,
+        page: options.page_size,
+    };
     let begun = tokio::select! {
-        begun = begin(cluster, location, request) => begun?,
+        begun = begin(cluster, location, request, limits) => begun?,
         () = cancel.cancelled() => return Err(BackupError::Cancelled),
     };
     let Begun {
@@ -140,11 +145,6 @@ pub async fn run(
             failed.group(),
         ));
     }
-    let limits = ReadLimits {
-        workers: options.list_workers,
-        ahead: options.read_ahead,
-        page: options.page_size,
-    };
     let stored = {
         let collector = collect::Collector {
             cluster,
@@ -207,9 +207,10 @@ async fn begin(
     cluster: &Cluster,
     location: &Location,
     request: &BackupRequest,
+    limits: ReadLimits,
 ) -> Result<Begun, BackupError> {
     let discovery = cluster.discover().await?;
-    let namespaces = Namespaces::read(cluster, &discovery).await?;
+    let namespaces = Namespaces::read(cluster, &discovery, limits).await?;
     let selection = select::select(&request.backup.spec, &discovery, &namespaces.names)
         .map_err(BackupError::Refused)?;
     let name = request.backup.metadata.name.clone().unwrap_or_default();
@@ -240,7 +241,11 @@ struct Namespaces {
 }
 
 impl Namespaces {
-    async fn read(cluster: &Cluster, discovery: &Discovery) -> Result<Self, ClusterError> {
+    async fn read(
+        cluster: &Cluster,
+        discovery: &Discovery,
+        limits: ReadLimits,
+    ) -> Result<Self, ClusterError> {
         let mut namespaces = Self {
             names: BTreeSet::new(),
             excluded: BTreeSet::new(),
@@ -248,26 +253,13 @@ impl Namespaces {
         let Some(api_type) = discovery.by_group_resource("namespaces") else {
             return Ok(namespaces);
         };
-        let mut token: Option<String> = None;
-        loop {
-            let request = PageRequest {
-                scope: &ListScope::Cluster,
-                label_selector: None,
-                field_selector: None,
-                limit: 500,
-                continue_token: token.as_deref(),
-            };
-            let page = cluster.list_page(api_type, &request).await?;
-            for item in page.items {
-                if collect::is_excluded(&item.header) {
-                    namespaces.excluded.insert(item.header.name.clone());
-                }
-                namespaces.names.insert(item.header.name);
+        read::for_each(cluster, api_type, limits, |item| {
+            if collect::is_excluded(&item.header) {
+                namespaces.excluded.insert(item.header.name.clone());
             }
-            token = page.continue_token;
-            if token.is_none() {
-                return Ok(namespaces);
-            }
-        }
+            namespaces.names.insert(item.header.name);
+        })
+        .await?;
+        Ok(namespaces)
     }
 }

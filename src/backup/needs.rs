@@ -43,14 +43,19 @@ pub(crate) struct Needs {
 }
 
 impl Needs {
-    /// Notes a stored object and what it needs. `body` is its JSON.
-    pub(crate) fn note(&mut self, api_type: &ApiType, header: &ItemHeader, body: &Bytes) {
-        let group_resource = api_type.group_resource();
+    /// Notes a stored object and what it needs. `type_name` is its type's full name, `body` its JSON.
+    pub(crate) fn note(
+        &mut self,
+        api_type: &ApiType,
+        type_name: &str,
+        header: &ItemHeader,
+        body: &Bytes,
+    ) {
         let place = (header.namespace.clone(), header.name.clone());
         if api_type.namespaced {
             self.need(NAMESPACES, "", &header.namespace);
         }
-        match group_resource.as_str() {
+        match type_name {
             "pods" => self.note_pod(header, body),
             "serviceaccounts" => {
                 self.accounts.insert(place.clone());
@@ -58,15 +63,12 @@ impl Needs {
             CLAIMS => self.note_claim(body),
             BINDINGS => self.note_binding(body),
             // Groups of the project itself and the core group are served without definitions; the others may be.
-            _ if api_type.group.contains('.') => {
-                self.custom_types.insert(group_resource.clone());
+            _ if api_type.group.contains('.') && !self.custom_types.contains(type_name) => {
+                self.custom_types.insert(type_name.to_owned());
             }
             _ => {}
         }
-        if let Some(name) = NEEDED_TYPES
-            .into_iter()
-            .find(|name| *name == group_resource)
-        {
+        if let Some(name) = NEEDED_TYPES.into_iter().find(|name| *name == type_name) {
             self.stored.entry(name).or_default().insert(place);
         }
     }
@@ -257,7 +259,12 @@ mod tests {
             namespace: namespace.into(),
             ..ItemHeader::default()
         };
-        needs.note(&api_type, &header, &Bytes::copy_from_slice(body.as_bytes()));
+        needs.note(
+            &api_type,
+            &api_type.group_resource(),
+            &header,
+            &Bytes::copy_from_slice(body.as_bytes()),
+        );
     }
 
     fn place(namespace: &str, name: &str) -> Place {

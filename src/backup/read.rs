@@ -146,6 +146,29 @@ pub(crate) fn read_types(
     }
 }
 
+/// Reads every object of one type in the whole cluster.
+pub(crate) async fn for_each(
+    cluster: &Cluster,
+    api_type: &Arc<ApiType>,
+    limits: ReadLimits,
+    mut take: impl FnMut(Item),
+) -> Result<(), ClusterError> {
+    let all = SelectedType {
+        api_type: Arc::clone(api_type),
+        scopes: vec![ListScope::Cluster],
+    };
+    let mut readers = read_types(cluster, &[all], None, limits);
+    while let Some(mut reader) = readers.next() {
+        while let Some(delivery) = reader.next().await {
+            match delivery {
+                Delivery::Page(page) => page.items.into_iter().for_each(&mut take),
+                Delivery::Failed(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
 #[derive(Clone)]
 struct Budget {
     kib: Arc<Semaphore>,

@@ -49,9 +49,8 @@ pub(crate) async fn store(
     let writer =
         tokio::task::spawn_blocking(move || write_archive(batches, contents_sender, index_sender));
 
-    let mut item_problems = Results::default();
     let (collected, contents, index) = tokio::join!(
-        collector.collect(batch_sender, &mut item_problems),
+        collector.collect(batch_sender, results),
         upload(contents, contents_pieces),
         upload(index, index_pieces),
     );
@@ -62,16 +61,14 @@ pub(crate) async fn store(
     let contents = contents?;
     let index = index?;
     let written = written.map_err(BackupError::Archive)?;
-    let (Some(contents), Some(index)) = (contents, index) else {
-        return Err(BackupError::Archive("the writer ended early".to_owned()));
-    };
-    let Ok(Collected { selected, items }) = collected else {
+    let (Some(contents), Some(index), Ok(Collected { selected, items })) =
+        (contents, index, collected)
+    else {
         return Err(BackupError::Archive("the writer ended early".to_owned()));
     };
     for (namespace, problem) in &written.refused {
-        item_problems.errors.add(Some(namespace), problem);
+        results.errors.add(Some(namespace), problem);
     }
-    merge(results, item_problems);
     tracing::info!(
         items = written.summary.entries,
         contents_bytes = written.summary.contents_bytes,
@@ -83,22 +80,6 @@ pub(crate) async fn store(
         selected,
         items: items - written.refused.len() as u64,
     })
-}
-
-fn merge(into: &mut Results, from: Results) {
-    for (into, from) in [
-        (&mut into.warnings, from.warnings),
-        (&mut into.errors, from.errors),
-    ] {
-        into.ark.extend(from.ark);
-        into.cluster.extend(from.cluster);
-        for (namespace, messages) in from.namespaces {
-            into.namespaces
-                .entry(namespace)
-                .or_default()
-                .extend(messages);
-        }
-    }
 }
 
 /// Stores the pieces of one part; `None` if they ended before the part was whole.
