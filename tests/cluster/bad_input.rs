@@ -9,7 +9,7 @@ use ark::api::{
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::objects::assert_clean_backup;
+use crate::objects::{all_of, assert_clean_backup, moved};
 use crate::support::ark::{Installation, Store};
 use crate::support::control_plane::{ControlPlane, ports};
 use crate::support::minio::Minio;
@@ -23,10 +23,7 @@ async fn backups_that_cannot_work_are_refused() -> Result<()> {
     let ark = Installation::new(plane).await?;
     let server = ark.serve().await?;
     let namespace = TestNamespace::new(plane, "refused").await?;
-    let here = BackupSpec {
-        included_namespaces: vec![namespace.name().to_owned()],
-        ..BackupSpec::default()
-    };
+    let here = all_of(&namespace);
     let strings = |names: &[&str]| {
         names
             .iter()
@@ -117,10 +114,7 @@ async fn a_taken_name_is_refused_and_its_deletion_removes_nothing() -> Result<()
     let ark = Installation::new(plane).await?;
     let server = ark.serve().await?;
     let namespace = TestNamespace::new(plane, "taken").await?;
-    let spec = BackupSpec {
-        included_namespaces: vec![namespace.name().to_owned()],
-        ..BackupSpec::default()
-    };
+    let spec = all_of(&namespace);
     assert_clean_backup(&ark.back_up("taken", spec.clone()).await?);
     let stored = ark.keys();
     assert!(
@@ -159,10 +153,7 @@ async fn restores_that_cannot_work_are_refused() -> Result<()> {
     let ark = Installation::new(plane).await?;
     let server = ark.serve().await?;
     let namespace = TestNamespace::new(plane, "refusing").await?;
-    let spec = BackupSpec {
-        included_namespaces: vec![namespace.name().to_owned()],
-        ..BackupSpec::default()
-    };
+    let spec = all_of(&namespace);
     assert_clean_backup(&ark.back_up("good", spec).await?);
     let from_good = RestoreSpec {
         backup_name: "good".into(),
@@ -240,10 +231,7 @@ async fn a_damaged_backup_creates_nothing() -> Result<()> {
     let ark = Installation::new(plane).await?;
     let server = ark.serve().await?;
     let namespace = TestNamespace::new(plane, "damaged").await?;
-    let spec = BackupSpec {
-        included_namespaces: vec![namespace.name().to_owned()],
-        ..BackupSpec::default()
-    };
+    let spec = all_of(&namespace);
     assert_clean_backup(&ark.back_up("good", spec).await?);
     let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(plane.client());
     let key = |ending: &str| {
@@ -273,11 +261,7 @@ async fn a_damaged_backup_creates_nothing() -> Result<()> {
         damage(&mut bytes);
         fs::write(&path, &bytes)?;
         let target = unique_name("target");
-        let spec = RestoreSpec {
-            backup_name: "good".into(),
-            namespace_mapping: [(namespace.name().to_owned(), target.clone())].into(),
-            ..RestoreSpec::default()
-        };
+        let spec = moved("good", &namespace, &target);
         let status = ark.restore(name, spec).await?.status.unwrap_or_default();
         assert_eq!(status.phase, RestorePhase::Failed, "{name}: {status:?}");
         assert!(status.failure_reason.is_some(), "{name}: {status:?}");

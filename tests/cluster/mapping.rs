@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::Api;
 
-use crate::objects::{assert_clean_backup, assert_clean_restore};
+use crate::objects::{all_of, assert_clean_backup, assert_clean_restore};
 use crate::support::ark::Installation;
 use crate::support::control_plane::ControlPlane;
 use crate::support::namespace::TestNamespace;
@@ -115,10 +115,7 @@ async fn without_labels_nothing_is_added() -> Result<()> {
     let server = ark.serve().await?;
     let namespace = TestNamespace::new(plane, "plain").await?;
     apply_yaml(&client, &OBJECTS.replace("NAMESPACE", namespace.name())).await?;
-    let spec = BackupSpec {
-        included_namespaces: vec![namespace.name().to_owned()],
-        ..BackupSpec::default()
-    };
+    let spec = all_of(&namespace);
     assert_clean_backup(&ark.back_up("plain", spec).await?);
     let target = unique_name("target");
     let spec = RestoreSpec {

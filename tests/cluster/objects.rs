@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use ark::api::{BackupPhase, RestorePhase};
+use ark::api::{BackupPhase, BackupSpec, RestorePhase, RestoreSpec};
 use ark::cluster::Cluster;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
 use serde_json::Value;
+
+use crate::support::namespace::TestNamespace;
 
 /// Objects by `<type> <namespace>/<name>`.
 pub(crate) type Objects = BTreeMap<String, Value>;
@@ -89,6 +91,23 @@ pub(crate) fn normalise(object: &mut Value) {
                 }
             }
         }
+    }
+}
+
+/// Returns the spec of a backup of everything in a namespace.
+pub(crate) fn all_of(namespace: &TestNamespace) -> BackupSpec {
+    BackupSpec {
+        included_namespaces: vec![namespace.name().to_owned()],
+        ..BackupSpec::default()
+    }
+}
+
+/// Returns the spec of a restore of what was in a namespace, under another name.
+pub(crate) fn moved(backup: &str, namespace: &TestNamespace, target: &str) -> RestoreSpec {
+    RestoreSpec {
+        backup_name: backup.to_owned(),
+        namespace_mapping: [(namespace.name().to_owned(), target.to_owned())].into(),
+        ..RestoreSpec::default()
     }
 }
 

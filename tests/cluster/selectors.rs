@@ -7,7 +7,7 @@ use ark::api::{BackupSpec, RestoreSpec, selector};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams};
 
-use crate::objects::{assert_clean_backup, assert_clean_restore};
+use crate::objects::{all_of, assert_clean_backup, assert_clean_restore, moved};
 use crate::support::ark::Installation;
 use crate::support::control_plane::ControlPlane;
 use crate::support::namespace::TestNamespace;
@@ -58,10 +58,7 @@ async fn selections_take_what_they_say() -> Result<()> {
         .delete("held", &kube::api::DeleteParams::default())
         .await?;
 
-    let all = BackupSpec {
-        included_namespaces: vec![namespace.name().to_owned()],
-        ..BackupSpec::default()
-    };
+    let all = all_of(&namespace);
     let red = BackupSpec {
         label_selector: selector::parse("color=red").ok(),
         ..all.clone()
@@ -95,11 +92,7 @@ async fn selections_take_what_they_say() -> Result<()> {
     ] {
         assert_clean_backup(&ark.back_up(name, spec).await?);
         let target = unique_name("target");
-        let restore = RestoreSpec {
-            backup_name: name.into(),
-            namespace_mapping: [(namespace.name().to_owned(), target.clone())].into(),
-            ..RestoreSpec::default()
-        };
+        let restore = moved(name, &namespace, &target);
         assert_clean_restore(&ark.restore(name, restore).await?);
         assert_eq!(restored(&client, &target).await?, names(expected), "{name}");
     }

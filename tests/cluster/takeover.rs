@@ -1,12 +1,12 @@
 //! Servers that die: what they had begun is finished by another, once, and nothing is lost or doubled.
 
 use anyhow::Result;
-use ark::api::{Backup, BackupPhase, BackupSpec, Restore, RestorePhase, RestoreSpec};
+use ark::api::{Backup, BackupPhase, Restore, RestorePhase};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams, PostParams};
 use serde_json::json;
 
-use crate::objects::{assert_clean_backup, assert_clean_restore};
+use crate::objects::{all_of, assert_clean_backup, assert_clean_restore, moved};
 use crate::support::ark::{Installation, Store};
 use crate::support::control_plane::ControlPlane;
 use crate::support::minio::Minio;
@@ -59,10 +59,7 @@ async fn a_backup_is_made_again_by_the_next_server() -> Result<()> {
     // The store takes everything and answers nothing: the run hangs in its middle.
     proxy.set(Behaviour::Swallow);
     let backups: Api<Backup> = ark.api();
-    let spec = BackupSpec {
-        included_namespaces: vec![namespace.name().to_owned()],
-        ..BackupSpec::default()
-    };
+    let spec = all_of(&namespace);
     backups
         .create(&PostParams::default(), &Backup::new("survivor", spec))
         .await?;
@@ -89,11 +86,7 @@ async fn a_backup_is_made_again_by_the_next_server() -> Result<()> {
     assert_eq!(run.attempt, 2, "the second server made it anew");
 
     let target = unique_name("target");
-    let spec = RestoreSpec {
-        backup_name: "survivor".into(),
-        namespace_mapping: [(namespace.name().to_owned(), target.clone())].into(),
-        ..RestoreSpec::default()
-    };
+    let spec = moved("survivor", &namespace, &target);
     assert_clean_restore(&ark.restore("survivor", spec).await?);
     let restored = Api::<ConfigMap>::namespaced(client, &target)
         .list(&ListParams::default().labels("ark-restore"))
@@ -111,19 +104,12 @@ async fn a_restore_goes_on_under_the_next_server() -> Result<()> {
     fill(&client, namespace.name(), MANY).await?;
     let first = ark.serve().await?;
     let second = ark.start_server()?;
-    let spec = BackupSpec {
-        included_namespaces: vec![namespace.name().to_owned()],
-        ..BackupSpec::default()
-    };
+    let spec = all_of(&namespace);
     assert_clean_backup(&ark.back_up("many", spec).await?);
 
     let target = unique_name("target");
     let restores: Api<Restore> = ark.api();
-    let spec = RestoreSpec {
-        backup_name: "many".into(),
-        namespace_mapping: [(namespace.name().to_owned(), target.clone())].into(),
-        ..RestoreSpec::default()
-    };
+    let spec = moved("many", &namespace, &target);
     restores
         .create(&PostParams::default(), &Restore::new("many", spec))
         .await?;
@@ -191,10 +177,7 @@ async fn a_backup_that_outlasts_the_grace_is_left_to_the_next_server() -> Result
         .await?;
     proxy.set(Behaviour::Swallow);
     let backups: Api<Backup> = ark.api();
-    let spec = BackupSpec {
-        included_namespaces: vec![namespace.name().to_owned()],
-        ..BackupSpec::default()
-    };
+    let spec = all_of(&namespace);
     backups
         .create(&PostParams::default(), &Backup::new("slow", spec.clone()))
         .await?;
