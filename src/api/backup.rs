@@ -1,6 +1,7 @@
 //! Backup: what to save, and how saving it went.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 use kube::CustomResource;
@@ -9,7 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::phase::phases;
 use super::serde_util::null_as_default;
-use super::{Progress, RunHolder};
+use super::{Progress, RunHolder, duration, labels};
+
+/// How long a hook may take unless it says otherwise.
+const HOOK_TIMEOUT: Duration = Duration::from_secs(30);
 
 phases! {
     /// How far a Backup has come.
@@ -48,6 +52,29 @@ impl BackupPhase {
     /// Returns whether there are committed contents that a restore can use.
     pub fn is_usable(&self) -> bool {
         matches!(self, Self::Completed | Self::PartiallyFailed)
+    }
+}
+
+impl Backup {
+    /// Returns the schedule that made it, if one did.
+    pub fn schedule(&self) -> Option<&str> {
+        let labels = self.metadata.labels.as_ref()?;
+        labels.get(labels::SCHEDULE).map(String::as_str)
+    }
+
+    /// Returns the newest completed one of some backups, by when they began.
+    pub fn newest_completed<'a>(backups: impl IntoIterator<Item = &'a Self>) -> Option<&'a Self> {
+        backups
+            .into_iter()
+            .filter(|backup| {
+                let status = backup.status.as_ref();
+                status.is_some_and(|status| status.phase == BackupPhase::Completed)
+            })
+            .max_by_key(|backup| {
+                let status = backup.status.as_ref();
+                let start = status.and_then(|status| status.start_timestamp.clone());
+                (start, backup.metadata.name.clone())
+            })
     }
 }
 
@@ -128,6 +155,20 @@ pub struct BackupSpec {
     )]
     #[schemars(with = "Option<BackupHooks>")]
     pub hooks: BackupHooks,
+    /// The BackupStorageLocation to keep the backup in; empty means the server's default one.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "String::is_empty"
+    )]
+    #[schemars(with = "Option<String>")]
+    pub storage_location: String,
+    /// The VolumeSnapshotLocations to keep snapshots in, at most one a provider.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub volume_snapshot_locations: Vec<String>,
     /// Accepts a selection that matches no object; without it such a backup is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow_empty: Option<bool>,
@@ -213,6 +254,26 @@ pub struct BackupResourceHookSpec {
     pub post: Vec<BackupResourceHook>,
 }
 
+impl BackupResourceHookSpec {
+    /// Returns the commands to run before the object is saved: `hooks` counts where `pre` is empty.
+    pub fn pre_hooks(&self) -> &[BackupResourceHook] {
+        if self.pre.is_empty() {
+            &self.hooks
+        } else {
+            &self.pre
+        }
+    }
+
+    /// Returns what to call this rule, which stands at `place` (from 0) among its Backup's: its name, else its number.
+    pub fn display_name(&self, place: usize) -> String {
+        if self.name.is_empty() {
+            (place + 1).to_string()
+        } else {
+            self.name.clone()
+        }
+    }
+}
+
 /// One hook.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -239,6 +300,55 @@ pub struct ExecHook {
     /// How long to wait, as a Go duration; 30s if unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<String>,
+}
+
+/// What a hook's failure means.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum HookErrorMode {
+    /// The object is not saved.
+    #[default]
+    Fail,
+    /// It is only noted.
+    Continue,
+}
+
+impl ExecHook {
+    /// Returns what a failure of this hook means.
+    ///
+    /// # Errors
+    /// A sentence about a word that means nothing.
+    pub fn error_mode(&self) -> Result<HookErrorMode, String> {
+        match self.on_error.as_str() {
+            "" | "Fail" => Ok(HookErrorMode::Fail),
+            "Continue" => Ok(HookErrorMode::Continue),
+            word => Err(format!(
+                "{word:?} does not say what an error means; write Fail or Continue"
+            )),
+        }
+    }
+
+    /// Returns how long this hook may take. As with Ark, 0 stands for the default.
+    ///
+    /// # Errors
+    /// A sentence about a text that is no duration.
+    pub fn time_limit(&self) -> Result<Duration, String> {
+        let limit = self.timeout.as_deref().map(duration::parse).transpose()?;
+        Ok(limit
+            .filter(|limit| !limit.is_zero())
+            .unwrap_or(HOOK_TIMEOUT))
+    }
+}
+
+/// A pod whose pre hooks have run, or were about to, and whose post hooks have yet to run.
+#[derive(
+    Clone, Debug, Default, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HookOwed {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's name.
+    pub pod: String,
 }
 
 /// How a Backup went.
@@ -294,6 +404,25 @@ pub struct BackupStatus {
     )]
     #[schemars(with = "Option<Vec<Part>>")]
     pub parts: Vec<Part>,
+    /// Number of volumes to snapshot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume_snapshots_attempted: Option<u64>,
+    /// Number of volumes whose snapshot succeeded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume_snapshots_completed: Option<u64>,
+    /// Pods whose post hooks have yet to run. If the server dies, the next one runs them before anything else.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(with = "Option<Vec<HookOwed>>")]
+    pub hooks_owed: Vec<HookOwed>,
+    /// Number of hooks that were to run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hooks_attempted: Option<u64>,
+    /// Number of hooks that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hooks_failed: Option<u64>,
     /// Snapshots by the name of their persistent volume, as Ark up to 0.9 recorded them; only read.
     #[serde(
         deserialize_with = "null_as_default",
@@ -331,4 +460,28 @@ pub struct VolumeBackupInfo {
     /// Provisioned operations a second, where the type has them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iops: Option<i64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hooks_fail_after_30_seconds_unless_they_say_otherwise() {
+        for (on_error, timeout, mode, seconds) in [
+            ("", None, Ok(HookErrorMode::Fail), Ok(30)),
+            ("Fail", Some("0s"), Ok(HookErrorMode::Fail), Ok(30)),
+            ("Continue", Some("3m"), Ok(HookErrorMode::Continue), Ok(180)),
+            ("continue", Some("soon"), Err(()), Err(())),
+        ] {
+            let hook = ExecHook {
+                on_error: on_error.into(),
+                timeout: timeout.map(str::to_owned),
+                ..ExecHook::default()
+            };
+            assert_eq!(hook.error_mode().map_err(drop), mode, "{on_error}");
+            let limit = hook.time_limit().map(|limit| limit.as_secs());
+            assert_eq!(limit.map_err(drop), seconds, "{timeout:?}");
+        }
+    }
 }

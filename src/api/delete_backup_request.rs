@@ -1,5 +1,6 @@
 //! DeleteBackupRequest: the wish to remove a backup with all that is stored of it.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -58,4 +59,7 @@ pub struct DeleteBackupRequestStatus {
     )]
     #[schemars(with = "Option<Vec<String>>")]
     pub errors: Vec<String>,
+    /// When it was through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completion_timestamp: Option<Time>,
 }

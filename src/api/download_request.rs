@@ -12,7 +12,7 @@ phases! {
     DownloadRequestPhase {
         /// Not looked at yet.
         New,
-        /// `status.downloadURL` is there.
+        /// `status.downloadURL` is there, or `status.message` says why there is none.
         Processed,
     }
 }
@@ -30,6 +30,8 @@ phases! {
         RestoreResults,
         /// A backup's volume snapshots.
         BackupVolumeSnapshots,
+        /// A backup's warnings and errors.
+        BackupResults,
     }
 }
 
@@ -77,4 +79,24 @@ pub struct DownloadRequestStatus {
     /// When the URL ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiration: Option<Time>,
+    /// The server that serves the same file, for clients that cannot reach `downloadURL`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<DownloadServer>,
+    /// Why there is nothing to download, or which of the links could not be made.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// A server that serves the file itself; reached by a port-forward to its pod.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DownloadServer {
+    /// The pod, in the request's namespace; empty where the server runs in none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub pod: String,
+    /// The port it listens on.
+    pub port: u16,
+    /// The signed path; whoever has it can read the file until `expiration`. With `?follow=true` after it, the log of a
+    /// run that goes on is followed to the run's end.
+    pub path: String,
 }

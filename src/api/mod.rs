@@ -10,7 +10,9 @@
 )]
 
 mod backup;
+mod backup_storage_location;
 mod config;
+pub mod cron;
 mod delete_backup_request;
 mod download_request;
 pub mod duration;
@@ -25,10 +27,15 @@ mod schedule;
 pub mod selector;
 pub mod serde_util;
 pub mod validate;
+mod volume_snapshot_location;
 
 pub use backup::{
     Backup, BackupHooks, BackupPhase, BackupResourceHook, BackupResourceHookSpec, BackupSpec,
-    BackupStatus, ExecHook, Part, VolumeBackupInfo,
+    BackupStatus, ExecHook, HookErrorMode, HookOwed, Part, VolumeBackupInfo,
+};
+pub use backup_storage_location::{
+    AccessMode, BackupStorageLocation, BackupStorageLocationPhase, BackupStorageLocationSpec,
+    BackupStorageLocationStatus, ObjectStorageLocation, SecretKey,
 };
 pub use config::{
     Config, ConfigFields, ConfigPhase, ConfigStatus, StorageProviderConfig, VolumeProviderConfig,
@@ -39,12 +46,18 @@ pub use delete_backup_request::{
 };
 pub use download_request::{
     DownloadRequest, DownloadRequestPhase, DownloadRequestSpec, DownloadRequestStatus,
-    DownloadTarget, DownloadTargetKind,
+    DownloadServer, DownloadTarget, DownloadTargetKind,
 };
 pub use restore::{Restore, RestorePhase, RestoreSpec, RestoreStatus};
 pub use results::{ResultList, Results};
 pub use schedule::{Schedule, SchedulePhase, ScheduleSpec, ScheduleStatus};
+pub use volume_snapshot_location::{
+    VolumeSnapshotLocation, VolumeSnapshotLocationPhase, VolumeSnapshotLocationSpec,
+    VolumeSnapshotLocationStatus,
+};
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -52,10 +65,26 @@ use serde::{Deserialize, Serialize};
 pub const GROUP: &str = "ark.heptio.com";
 /// The version of the group.
 pub const VERSION: &str = "v1";
+/// The location that backups go to unless told otherwise: a BackupStorageLocation of this name, else the Config.
+pub const DEFAULT_LOCATION: &str = "default";
 /// The namespace Ark lives in unless told otherwise.
 pub const DEFAULT_NAMESPACE: &str = "heptio-ark";
 /// The field manager named in every write.
 pub const FIELD_MANAGER: &str = "ark";
+
+/// Returns the definitions of all of Ark's types.
+pub fn definitions() -> Vec<CustomResourceDefinition> {
+    vec![
+        Backup::crd(),
+        BackupStorageLocation::crd(),
+        Config::crd(),
+        DeleteBackupRequest::crd(),
+        DownloadRequest::crd(),
+        Restore::crd(),
+        Schedule::crd(),
+        VolumeSnapshotLocation::crd(),
+    ]
+}
 
 /// Labels and annotations that Ark reads or writes.
 pub mod labels {
@@ -81,6 +110,12 @@ pub mod labels {
     /// Annotation on restored objects: the UID of the restore that created them, so that a restore taken over by
     /// another server knows its own work.
     pub const RESTORE_UID: &str = "ark.heptio.com/restore-uid";
+    /// Annotation on restores from a schedule: the backup that the server chose.
+    pub const CHOSEN_BACKUP: &str = "ark.heptio.com/chosen-backup";
+    /// Annotation on backups of a schedule that keeps its newest one: says so to clusters that do not have the schedule.
+    pub const KEEP_NEWEST: &str = "ark.heptio.com/keep-newest";
+    /// Finalizer that Ark 0.7 put on backups. Nobody acts on it any more, so that it is only taken off.
+    pub const LEGACY_FINALIZER: &str = "gc.ark.heptio.com";
 }
 
 /// How far a run has come; written while it goes on.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 /// The longest label value that Kubernetes accepts, in bytes.
-const MAX_LABEL_VALUE: usize = 63;
+pub const MAX_LABEL_VALUE: usize = 63;
 /// The longest resource name that Kubernetes accepts, in bytes.
 const MAX_SUBDOMAIN: usize = 253;
 

@@ -72,8 +72,15 @@ impl RestorePhase {
 )]
 #[serde(rename_all = "camelCase", default)]
 pub struct RestoreSpec {
-    /// The backup to restore from.
+    /// The backup to restore from; empty where `scheduleName` chooses one.
     pub backup_name: String,
+    /// The schedule whose newest completed backup is restored; the server writes that one's name into `backupName`.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "String::is_empty"
+    )]
+    #[schemars(with = "Option<String>")]
+    pub schedule_name: String,
     /// Original namespaces to restore; empty or `*` means all.
     #[serde(
         deserialize_with = "null_as_default",

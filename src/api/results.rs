@@ -34,7 +34,26 @@ pub struct ResultList {
     pub namespaces: BTreeMap<String, Vec<String>>,
 }
 
+impl Results {
+    /// Adds the warnings and errors of `other`.
+    pub fn merge(&mut self, other: Self) {
+        self.warnings.merge(other.warnings);
+        self.errors.merge(other.errors);
+    }
+}
+
 impl ResultList {
+    fn merge(&mut self, other: Self) {
+        self.ark.extend(other.ark);
+        self.cluster.extend(other.cluster);
+        for (namespace, messages) in other.namespaces {
+            self.namespaces
+                .entry(namespace)
+                .or_default()
+                .extend(messages);
+        }
+    }
+
     /// Adds a message about the run as a whole.
     pub fn add_ark(&mut self, message: impl Into<String>) {
         self.ark.push(message.into());
@@ -90,5 +109,17 @@ mod tests {
             ),
             (1, 2, 1, 4)
         );
+    }
+
+    #[test]
+    fn merges_message_by_message() {
+        let mut one = Results::default();
+        one.warnings.add(Some("n"), "a");
+        let mut other = one.clone();
+        other.warnings.add(Some("m"), "b");
+        other.errors.add_ark("c");
+        one.merge(other);
+        assert_eq!(one.warnings.namespaces["n"], ["a", "a"]);
+        assert_eq!((one.warnings.count(), one.errors.count()), (3, 1));
     }
 }
