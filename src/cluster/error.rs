@@ -86,16 +86,7 @@ impl ClusterError {
             retry_after_seconds: Option<u64>,
         }
         let answer: Answer = serde_json::from_slice(body).unwrap_or_default();
-        let kind = match (code.as_u16(), answer.reason.as_str()) {
-            (404, _) => ClusterErrorKind::NotFound,
-            (409, "AlreadyExists") => ClusterErrorKind::AlreadyExists,
-            (409, _) => ClusterErrorKind::Conflict,
-            (410, _) => ClusterErrorKind::Gone,
-            (401 | 403, _) => ClusterErrorKind::Denied,
-            (429, _) => ClusterErrorKind::TooManyRequests,
-            (400..=499, _) => ClusterErrorKind::Invalid,
-            _ => ClusterErrorKind::ServerError,
-        };
+        let kind = kind(code.as_u16(), &answer.reason);
         let message = if answer.message.is_empty() {
             format!("the API server answered {code}")
         } else {
@@ -111,6 +102,17 @@ impl ClusterError {
             message,
             reason: answer.reason,
             retry_after: retry_after.or(asked),
+        }
+    }
+
+    /// Makes an error of the status in which the client has put an answer that is no success.
+    pub(super) fn from_status(action: &str, status: &kube::core::Status) -> Self {
+        Self {
+            kind: kind(status.code, &status.reason),
+            action: action.to_owned(),
+            message: status.message.clone(),
+            reason: status.reason.clone(),
+            retry_after: None,
         }
     }
 
@@ -133,5 +135,18 @@ impl ClusterError {
     /// Returns whether the object (or its type) is not there.
     pub fn is_not_found(&self) -> bool {
         self.kind == ClusterErrorKind::NotFound
+    }
+}
+
+fn kind(code: u16, reason: &str) -> ClusterErrorKind {
+    match (code, reason) {
+        (404, _) => ClusterErrorKind::NotFound,
+        (409, "AlreadyExists") => ClusterErrorKind::AlreadyExists,
+        (409, _) => ClusterErrorKind::Conflict,
+        (410, _) => ClusterErrorKind::Gone,
+        (401 | 403, _) => ClusterErrorKind::Denied,
+        (429, _) => ClusterErrorKind::TooManyRequests,
+        (400..=499, _) => ClusterErrorKind::Invalid,
+        _ => ClusterErrorKind::ServerError,
     }
 }

@@ -1,4 +1,5 @@
-//! The Kubernetes API as Ark needs it: discovery, paged raw lists, single objects as bytes, waits.
+//! The Kubernetes API as Ark needs it: discovery, paged raw lists, single objects as bytes, commands
+//! in containers.
 //!
 //! Objects stay bytes here. What is read is passed on as the API server sent it; only a small header (name, namespace,
 //! labels, owners) is looked at. This room knows nothing of backups, archives or stores.
@@ -6,6 +7,7 @@
 pub mod connect;
 mod discovery;
 mod error;
+mod exec;
 mod item;
 mod list;
 mod objects;
@@ -13,6 +15,7 @@ mod request;
 
 pub use discovery::{ApiType, Discovery, FailedGroup};
 pub use error::{ClusterError, ClusterErrorKind};
+pub use exec::{Exec, ExecEnd, Output, ProcessEnd};
 pub use item::{Item, ItemHeader};
 pub use list::{ListScope, Page, PageRequest};
 pub use objects::{CreateOptions, Created, NamespaceState};

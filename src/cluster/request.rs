@@ -63,6 +63,17 @@ impl Cluster {
         &self.stats
     }
 
+    /// Waits until a request may be sent, and counts it.
+    pub(super) async fn admit(&self) {
+        if let Some(limiter) = &self.limiter {
+            while let Err(not_until) = limiter.check() {
+                let now = governor::clock::Clock::now(&governor::clock::DefaultClock::default());
+                tokio::time::sleep(not_until.wait_time_from(now)).await;
+            }
+        }
+        self.stats.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Sends one request and returns the answer's body; any status but success is an error.
     pub(super) async fn send(
         &self,
@@ -72,13 +83,7 @@ impl Cluster {
         accept: &str,
         body: Option<(&str, Bytes)>,
     ) -> Result<Bytes, ClusterError> {
-        if let Some(limiter) = &self.limiter {
-            while let Err(not_until) = limiter.check() {
-                let now = governor::clock::Clock::now(&governor::clock::DefaultClock::default());
-                tokio::time::sleep(not_until.wait_time_from(now)).await;
-            }
-        }
-        self.stats.requests.fetch_add(1, Ordering::Relaxed);
+        self.admit().await;
         let mut request = Request::builder()
             .method(method)
             .uri(path)

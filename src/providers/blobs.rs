@@ -236,10 +236,21 @@ impl ObjectStore for Blobs {
             .await
             .map_err(|error| self.failed(&tried, &error))?;
         let blobs = self.clone();
-        Ok(found
-            .into_stream()
-            .map_err(move |error| blobs.failed(&tried, &error))
-            .boxed())
+        let pieces = found.into_stream().map(move |piece| {
+            let piece = piece.map_err(|error| blobs.failed(&tried, &error))?;
+            // A file that somebody cut short while it is read would give empty pieces for ever.
+            if piece.is_empty() && blobs.place.directory().is_some() {
+                return Err(StoreError::new(
+                    ErrorKind::Other,
+                    format!(
+                        "cannot {tried} in {}: the file ended early; somebody changed it meanwhile",
+                        blobs.place
+                    ),
+                ));
+            }
+            Ok(piece)
+        });
+        Ok(pieces.boxed())
     }
 
     async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {

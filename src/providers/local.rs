@@ -216,6 +216,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_file_that_shrinks_while_it_is_read_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(&config(dir.path(), "ark")).await.unwrap();
+        store.put("a", vec![0; 100_000].into()).await.unwrap();
+        let mut pieces = store.get("a").await.unwrap();
+        let path = dir.path().join("ark/a");
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        file.set_len(10).unwrap();
+        let mut read = 0;
+        let ended = loop {
+            match pieces.try_next().await {
+                Ok(Some(_)) if read < 1_000 => read += 1,
+                ended => break ended,
+            }
+        };
+        let error = ended.expect_err("a whole object");
+        assert!(error.to_string().contains("ended early"), "{error}");
+    }
+
+    #[tokio::test]
     async fn local_files_are_not_signed() {
         let dir = tempfile::tempdir().unwrap();
         let store = open(&config(dir.path(), "ark")).await.unwrap();

@@ -280,6 +280,20 @@ mod tests {
         assert!(rig.keys().await.is_empty());
     }
 
+    #[tokio::test]
+    async fn deleting_needs_no_space_and_no_whole_backup() {
+        let rig = Rig::new().await;
+        rig.backup("b", "u").await;
+        let part = "backups/b/b-1.tar.zst".to_owned();
+        rig.location.remove("it", &[part]).await.unwrap();
+        rig.store.set(Fault::Full);
+        assert_eq!(
+            delete(&rig, "u").await.unwrap(),
+            Deletion::Done { removed: 3 }
+        );
+        assert!(rig.keys().await.is_empty());
+    }
+
     #[test]
     fn synced_backups_are_owned_by_their_origin() {
         let mut backup = Backup::default();

@@ -100,6 +100,17 @@ impl BackupKeys {
         self.key(BackupKey::Part(attempt, kind))
     }
 
+    /// Returns the key that Ark 0.10 gave a part; `None` for what it had none of.
+    pub fn earlier(&self, kind: PartKind) -> Option<String> {
+        let suffix = match kind {
+            PartKind::Contents => ".tar.gz",
+            PartKind::VolumeSnapshots => "-volumesnapshots.json.gz",
+            PartKind::Logs => "-logs.gz",
+            PartKind::Index | PartKind::Results => return None,
+        };
+        Some(format!("{}{}{suffix}", self.directory(), self.name))
+    }
+
     fn key(&self, key: BackupKey) -> String {
         let directory = self.directory();
         match key {
@@ -216,6 +227,26 @@ mod tests {
         let restore = RestoreKeys::new("r").unwrap();
         assert_eq!(restore.logs(), "restores/r/restore-r-logs.gz");
         assert_eq!(restore.results(), "restores/r/restore-r-results.gz");
+    }
+
+    #[test]
+    fn every_key_of_ark_0_10() {
+        let keys = BackupKeys::new("nightly").unwrap();
+        for (kind, expected) in [
+            (PartKind::Contents, Some("backups/nightly/nightly.tar.gz")),
+            (PartKind::Index, None),
+            (
+                PartKind::VolumeSnapshots,
+                Some("backups/nightly/nightly-volumesnapshots.json.gz"),
+            ),
+            (PartKind::Results, None),
+            (PartKind::Logs, Some("backups/nightly/nightly-logs.gz")),
+        ] {
+            let key = keys.earlier(kind);
+            assert_eq!(key.as_deref(), expected, "{kind:?}");
+            // Such a key is never taken for one of ours.
+            assert_eq!(key.and_then(|key| keys.read(&key)), None, "{kind:?}");
+        }
     }
 
     #[test]

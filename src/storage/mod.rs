@@ -27,7 +27,7 @@ use crate::providers::store::{Capabilities, ErrorKind, ObjectStore, StoreError};
 pub use delete::{Deletion, Owner, Refusal};
 pub use error::StorageError;
 pub use keys::{BackupKey, BackupKeys, PartKind, RestoreKeys};
-pub use read::Record;
+pub use read::{Leftover, Record};
 pub use run::{PartUpload, Run, RunMarker};
 
 /// The largest record, marker or results file that is read; a larger one is not ours.

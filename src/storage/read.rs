@@ -97,6 +97,17 @@ impl Record {
         )
     }
 
+    /// Returns the key of the part of a kind, and its size if the record says so. A backup of Ark 0.10 does not say which
+    /// parts it has: the key is where the part is if there is one.
+    pub fn part_key(&self, kind: PartKind) -> Option<(String, Option<u64>)> {
+        if self.is_foreign() {
+            let keys = BackupKeys::new(self.backup.metadata.name.as_deref()?).ok()?;
+            return Some((keys.earlier(kind)?, None));
+        }
+        let part = self.part(kind)?;
+        Some((part.key.clone(), Some(part.size)))
+    }
+
     /// Returns the attempts whose parts count.
     pub(super) fn attempts(&self, keys: &BackupKeys) -> BTreeSet<u32> {
         self.parts()
@@ -107,6 +118,17 @@ impl Record {
             })
             .collect()
     }
+}
+
+/// A marked run whose parts do not count: in the making, or what a dead one left.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Leftover {
+    /// The backup's name.
+    pub backup: String,
+    /// Whether there is a backup of this name, which another run made.
+    pub beside_backup: bool,
+    /// Whose run it is.
+    pub marker: RunMarker,
 }
 
 /// What the keys say about one name.
@@ -135,6 +157,40 @@ impl Location {
                 (!found.record && !found.attempts.is_empty()).then_some(name)
             })
             .collect())
+    }
+
+    /// Returns the marked runs whose parts do not count, by name and attempt.
+    pub async fn leftovers(&self) -> Result<Vec<Leftover>, StorageError> {
+        let mut left = Vec::new();
+        for (name, found) in self.survey().await? {
+            // The run that made a backup is marked as long as the backup is there.
+            if found.attempts.len() <= usize::from(found.record) {
+                continue;
+            }
+            let record = match self.read_record(&name).await {
+                Ok(record) => Some(record),
+                Err(StorageError::NoBackup { .. }) => None,
+                Err(error @ StorageError::Unreadable { .. }) => {
+                    // It may name any of the parts.
+                    tracing::warn!(backup = name, %error, "what dead runs left is not looked for");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let keys = BackupKeys::new(&name)?;
+            let counts = record.as_ref().map(|record| record.attempts(&keys));
+            let counts = counts.unwrap_or_default();
+            for marker in self.runs(&name).await? {
+                if !counts.contains(&marker.attempt) {
+                    left.push(Leftover {
+                        backup: name.clone(),
+                        beside_backup: record.is_some(),
+                        marker,
+                    });
+                }
+            }
+        }
+        Ok(left)
     }
 
     /// Reads all keys below `backups/`: a page of a listing tells of hundreds of backups.
@@ -214,6 +270,11 @@ impl Location {
             .map_err(|error| missing(key, error))
     }
 
+    /// Returns whether an object is there.
+    pub async fn exists(&self, key: &str) -> Result<bool, StorageError> {
+        Ok(self.store.exists(&self.full(key)).await?)
+    }
+
     /// Reads an object that fits into memory; `None` if it is not there.
     pub async fn read_small(&self, key: &str) -> Result<Option<Bytes>, StorageError> {
         self.small(key).await
@@ -285,6 +346,45 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn leftovers_are_the_runs_that_do_not_count() {
+        let rig = Rig::new().await;
+        let location = &rig.location;
+        rig.backup("whole", "u1").await;
+        assert!(location.leftovers().await.unwrap().is_empty());
+
+        // A first attempt that died, and the second one that counts.
+        rig.run("twice", "u2", 1).await;
+        let (run, parts) = rig.run("twice", "u2", 2).await;
+        run.commit(&record("twice", "u2", parts)).await.unwrap();
+        rig.run("dead", "u3", 1).await;
+        let left = location.leftovers().await.unwrap();
+        let names: Vec<_> = left
+            .iter()
+            .map(|left| (&*left.backup, left.marker.attempt, left.beside_backup))
+            .collect();
+        assert_eq!(names, [("dead", 1, false), ("twice", 1, true)]);
+
+        for left in &left {
+            location
+                .discard_run(&left.backup, &left.marker)
+                .await
+                .unwrap();
+        }
+        assert!(location.leftovers().await.unwrap().is_empty());
+        assert_eq!(location.list_backups().await.unwrap(), ["twice", "whole"]);
+        let twice = location.read_record("twice").await.unwrap();
+        for part in twice.parts() {
+            location.verify_part(part).await.unwrap();
+        }
+
+        // What an unreadable record names is not known.
+        rig.run("odd", "u4", 1).await;
+        rig.run("odd", "u4", 2).await;
+        rig.plant("backups/odd/ark-backup.json", "garbage").await;
+        assert!(location.leftovers().await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
     async fn records_keep_what_this_version_does_not_know() {
         let rig = Rig::new().await;
         let text = r#"{"kind":"Backup","apiVersion":"ark.heptio.com/v1","metadata":{"name":"old","uid":"u"},
@@ -295,6 +395,9 @@ mod tests {
         assert!(record.is_foreign());
         assert_eq!(record.uid(), "u");
         assert!(record.part(PartKind::Contents).is_none());
+        let (key, size) = record.part_key(PartKind::Contents).unwrap();
+        assert_eq!((key.as_str(), size), ("backups/old/old.tar.gz", None));
+        assert!(!rig.location.exists(&key).await.unwrap());
 
         rig.backup("new", "u2").await;
         let record = rig.location.read_record("new").await.unwrap();
@@ -302,6 +405,10 @@ mod tests {
         assert_eq!(record.part(PartKind::Contents).unwrap().size, 8);
         assert_eq!(record.part(PartKind::Logs).unwrap().size, 3);
         assert!(record.part(PartKind::Index).is_none());
+        let (key, size) = record.part_key(PartKind::Contents).unwrap();
+        assert_eq!((key.as_str(), size), ("backups/new/new-1.tar.zst", Some(8)));
+        assert!(rig.location.exists(&key).await.unwrap());
+        assert_eq!(record.part_key(PartKind::Index), None);
 
         let none = rig.location.read_record("absent").await.unwrap_err();
         assert!(none.is_not_found(), "{none}");

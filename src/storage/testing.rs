@@ -25,6 +25,8 @@ pub(super) enum Fault {
     LostAnswer,
     /// `put_new` stores nothing and cannot say so.
     LostRequest,
+    /// Nothing can be stored.
+    Full,
     /// Keys that contain this are not deleted.
     KeepsKeysWith(&'static str),
 }
@@ -50,6 +52,10 @@ fn unreachable() -> StoreError {
     StoreError::new(ErrorKind::Unreachable, "the connection broke")
 }
 
+fn full() -> StoreError {
+    StoreError::new(ErrorKind::Other, "no space is left")
+}
+
 #[async_trait]
 impl ObjectStore for Faulty {
     fn capabilities(&self) -> Capabilities {
@@ -61,7 +67,10 @@ impl ObjectStore for Faulty {
     }
 
     async fn put(&self, key: &str, body: Bytes) -> Result<(), StoreError> {
-        self.inner.put(key, body).await
+        match self.fault() {
+            Fault::Full => Err(full()),
+            _ => self.inner.put(key, body).await,
+        }
     }
 
     async fn put_new(&self, key: &str, body: Bytes) -> Result<(), StoreError> {
@@ -71,6 +80,7 @@ impl ObjectStore for Faulty {
                 Err(unreachable())
             }
             Fault::LostRequest => Err(unreachable()),
+            Fault::Full => Err(full()),
             Fault::None | Fault::KeepsKeysWith(_) => self.inner.put_new(key, body).await,
         }
     }

@@ -41,6 +41,9 @@ pub(super) fn chain(
     region: &str,
     client: &ClientOptions,
 ) -> Result<AwsCredentialProvider, String> {
+    if let Some(text) = environment.credentials() {
+        return of_location(text, environment.get("AWS_PROFILE"));
+    }
     let key_id = environment.get("AWS_ACCESS_KEY_ID");
     let secret_key = environment.get("AWS_SECRET_ACCESS_KEY");
     match (key_id, secret_key) {
@@ -71,6 +74,23 @@ pub(super) fn chain(
         file: CredentialsFile::of(environment),
         role: Role::of(environment, region, client)?,
     }))
+}
+
+/// Returns the credentials of a location's own file; nothing else is looked at where it has one.
+fn of_location(text: &str, profile_chosen: Option<&str>) -> Result<AwsCredentialProvider, String> {
+    let name = profile_chosen.unwrap_or("default");
+    match profile(text, name) {
+        Ok(Some(credential)) => Ok(Arc::new(object_store::StaticCredentialProvider::new(
+            credential,
+        ))),
+        Ok(None) => Err(format!(
+            "the location's credentials have no profile {name:?}; its Secret holds a file of AWS's own form, with a \
+             line [{name}] before the keys"
+        )),
+        Err(missing) => Err(format!(
+            "the location's credentials have no {missing} in profile {name:?}; add it to the Secret"
+        )),
+    }
 }
 
 /// The sources that are asked anew for each request; each keeps what it found while it is good.
@@ -393,6 +413,29 @@ mod tests {
         assert_eq!(profile(text, "named").unwrap().unwrap().key_id, "D");
         assert!(profile(text, "absent").unwrap().is_none());
         assert_eq!(profile(text, "half").unwrap_err(), "aws_secret_access_key");
+    }
+
+    #[tokio::test]
+    async fn a_locations_own_credentials_win_over_everything() {
+        let own = |text: &str| {
+            let variables = [("AWS_ACCESS_KEY_ID", "A"), ("AWS_SECRET_ACCESS_KEY", "S")];
+            let environment = environment(&variables)
+                .with_credentials(text.as_bytes().to_vec())
+                .unwrap();
+            chain(&environment, "us-east-1", &ClientOptions::new())
+        };
+        let good = own("[default]\naws_access_key_id = B\naws_secret_access_key = T\n").unwrap();
+        assert_eq!(good.get_credential().await.unwrap().key_id, "B");
+        for (text, expected) in [
+            ("", "no profile \"default\""),
+            (
+                "[default]\naws_access_key_id = B\n",
+                "aws_secret_access_key",
+            ),
+        ] {
+            let problem = own(text).unwrap_err();
+            assert!(problem.contains(expected), "{problem}");
+        }
     }
 
     #[tokio::test]
