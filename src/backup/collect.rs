@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures::{StreamExt as _, stream};
 use tokio::sync::{mpsc, watch};
 
+use super::hooks::{HookCounts, HookRunner, Hooked, HookedPods};
 use super::needs::{self, NEEDED_TYPES, Needs};
 use super::read::{self, Delivery, ReadLimits, ReadPage, TypeReader};
 use super::select::{ClusterScoped, Selection};
@@ -14,6 +15,8 @@ use crate::api::{Progress, Results, labels};
 use crate::archive::{BodyKind, EntryHeader, TypeKey};
 use crate::cluster::{ApiType, Cluster, ClusterErrorKind, Discovery, Item, ItemHeader};
 
+/// The type whose objects can have hooks.
+const PODS: &str = "pods";
 /// Objects of the tail fetched at once.
 const FETCHES: usize = 8;
 
@@ -68,8 +71,10 @@ impl NamespaceNames {
 pub(crate) struct Collected {
     /// Objects that the filters chose.
     pub(crate) selected: u64,
-    /// Objects in all, with those that others need.
+    /// Objects in all: with those that others need, without pods that their hooks left out.
     pub(crate) items: u64,
+    /// The hooks of chosen pods.
+    pub(crate) hooks: HookCounts,
 }
 
 /// Nobody takes the objects any more; the writer knows why.
@@ -84,6 +89,7 @@ pub(crate) struct Collector<'a> {
     pub(crate) selection: &'a Selection,
     pub(crate) skipped_namespaces: &'a BTreeSet<String>,
     pub(crate) limits: ReadLimits,
+    pub(crate) hooks: &'a HookRunner,
     pub(crate) progress: &'a watch::Sender<Progress>,
 }
 
@@ -106,6 +112,7 @@ impl Collector<'_> {
     ) -> Result<Collected, WriterGone> {
         let mut needs = self.looks_for_needs().then(Needs::default);
         let mut collected = Collected::default();
+        let mut hooked = HookedPods::new(self.hooks);
         let mut readers = read::read_types(
             self.cluster,
             &self.selection.types,
@@ -113,10 +120,26 @@ impl Collector<'_> {
             self.limits,
         );
         while let Some(reader) = readers.next() {
-            self.take_type(reader, &writer, &mut collected, needs.as_mut(), results)
-                .await?;
+            self.take_type(
+                reader,
+                &writer,
+                &mut collected,
+                needs.as_mut(),
+                &mut hooked,
+                results,
+            )
+            .await?;
         }
-        collected.selected = collected.items;
+        while self
+            .take_hooked(
+                &mut hooked,
+                &writer,
+                &mut collected,
+                needs.as_mut(),
+                results,
+            )
+            .await?
+        {}
         if let Some(needs) = needs {
             self.take_needed(needs, &writer, &mut collected, results)
                 .await?;
@@ -136,11 +159,13 @@ impl Collector<'_> {
         writer: &mpsc::Sender<Batch>,
         collected: &mut Collected,
         mut needs: Option<&mut Needs>,
+        hooked: &mut HookedPods<'_>,
         results: &mut Results,
     ) -> Result<(), WriterGone> {
         let api_type = Arc::clone(&reader.api_type);
         let type_key = type_key(&api_type);
         let name = api_type.group_resource();
+        let has_hooks = name == PODS;
         let before = collected.items;
         while let Some(delivery) = reader.next().await {
             let mut page = match delivery {
@@ -166,6 +191,10 @@ impl Collector<'_> {
             }
             let mut items = std::mem::take(&mut page.items);
             items.retain(|item| self.takes(&name, &item.header));
+            collected.selected += items.len() as u64;
+            if has_hooks {
+                hooked.take(&mut items);
+            }
             if let Some(needs) = needs.as_deref_mut() {
                 for item in &items {
                     needs.note(&api_type, &name, &item.header, &item.body);
@@ -183,11 +212,45 @@ impl Collector<'_> {
                 items_done: collected.items,
                 total_items: collected.items + remaining,
             });
+            while hooked.are_too_many() {
+                self.take_hooked(hooked, writer, collected, needs.as_deref_mut(), results)
+                    .await?;
+            }
         }
         if collected.items > before {
             tracing::info!(resource = name, items = collected.items - before, "stored");
         }
         Ok(())
+    }
+
+    /// Waits for the hooks of the first pod that has some, and stores it; false if no such pod is left.
+    async fn take_hooked(
+        &self,
+        hooked: &mut HookedPods<'_>,
+        writer: &mpsc::Sender<Batch>,
+        collected: &mut Collected,
+        needs: Option<&mut Needs>,
+        results: &mut Results,
+    ) -> Result<bool, WriterGone> {
+        let Some(Hooked { pod, notes }) = hooked.next().await else {
+            return Ok(false);
+        };
+        collected.hooks.add(notes.counts);
+        results.merge(notes.results);
+        let api_type = self.discovery.by_group_resource(PODS);
+        if let (Some(pod), Some(api_type)) = (pod, api_type) {
+            if let Some(needs) = needs {
+                needs.note(api_type, PODS, &pod.header, &pod.body);
+            }
+            collected.items += 1;
+            let batch = Batch {
+                type_key: type_key(api_type),
+                items: vec![pod],
+                _page: None,
+            };
+            writer.send(batch).await.map_err(|_| WriterGone)?;
+        }
+        Ok(true)
     }
 
     /// Returns whether a listed object is taken. Its type is one of the selection's, or it would not be listed.

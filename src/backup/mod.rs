@@ -4,12 +4,14 @@
 //! commits what it returns.
 
 mod collect;
+mod hooks;
 mod needs;
 mod read;
 mod select;
 mod write;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -20,8 +22,11 @@ use crate::api::{self, Part, Progress, Results};
 use crate::cluster::{Cluster, ClusterError, Discovery};
 use crate::storage::{Location, Run, RunMarker, StorageError};
 
+use self::hooks::{HookRunner, Rules};
 use self::read::ReadLimits;
 use self::select::Selection;
+
+pub use self::hooks::{HookCounts, HookLedger, HookNotes, run_owed};
 
 /// How long a failed run's parts may take to be removed. What stays is debris, and known as such by its marker.
 const DISCARD_PATIENCE: Duration = Duration::from_secs(20);
@@ -39,6 +44,10 @@ pub struct BackupRequest {
     pub cluster_id: String,
     /// When the run began.
     pub start: Timestamp,
+    /// Keeps what post hooks are owed while the run goes on.
+    pub ledger: Arc<dyn HookLedger>,
+    /// What came of the post hooks that an earlier run owed.
+    pub earlier_hooks: HookNotes,
 }
 
 /// How a backup is made. The defaults keep a server below 64 MB.
@@ -73,6 +82,8 @@ pub struct Finished {
     pub results: Results,
     /// Number of objects stored.
     pub items: u64,
+    /// The hooks that ran for it.
+    pub hooks: HookCounts,
 }
 
 /// Why there is no backup. Nothing of the run is left in the location.
@@ -98,7 +109,8 @@ pub enum BackupError {
 /// Makes a backup up to its commit.
 ///
 /// # Errors
-/// [`BackupError`]; whatever it is, the run's parts are removed again as far as the location allows.
+/// [`BackupError`]; whatever it is, the run's parts are removed again as far as the location allows, and the post hooks of
+/// pods whose pre hooks ran have run, too.
 pub async fn run(
     cluster: &Cluster,
     location: &Location,
@@ -120,16 +132,15 @@ pub async fn run(
         discovery,
         namespaces,
         selection,
+        hooks,
+        idle_hooks,
         run,
     } = begun;
     let spec = &request.backup.spec;
 
-    let mut results = Results::default();
-    if !spec.hooks.is_empty() {
-        results.warnings.add_ark(
-            "the hooks of this backup were not run: this version runs none; quiesce the applications yourself, or wait \
-             for a version that does",
-        );
+    let mut results = request.earlier_hooks.results.clone();
+    for problem in idle_hooks {
+        results.warnings.add_ark(problem);
     }
     for name in &selection.idle_excludes {
         results
@@ -145,6 +156,7 @@ pub async fn run(
             failed.group(),
         ));
     }
+    let hooks = HookRunner::new(cluster, hooks, Arc::clone(&request.ledger));
     let stored = {
         let collector = collect::Collector {
             cluster,
@@ -152,6 +164,7 @@ pub async fn run(
             selection: &selection,
             skipped_namespaces: &namespaces.excluded,
             limits,
+            hooks: &hooks,
             progress,
         };
         tokio::select! {
@@ -159,6 +172,9 @@ pub async fn run(
             () = cancel.cancelled() => Err(BackupError::Cancelled),
         }
     };
+    if stored.is_err() {
+        hooks.stop().await;
+    }
     let finished = match stored {
         Ok(stored) if stored.selected == 0 && spec.allow_empty != Some(true) => Err(BackupError::Refused(vec![
             "the selection matches no object; correct the namespaces, resources or selector, or accept an empty \
@@ -168,16 +184,19 @@ pub async fn run(
         Ok(stored) => run.put_results(&results).await.map_err(BackupError::from).map(|part| {
             let mut parts = stored.parts;
             parts.push(part);
-            (parts, stored.items)
+            let mut counts = request.earlier_hooks.counts;
+            counts.add(stored.hooks);
+            (parts, stored.items, counts)
         }),
         Err(error) => Err(error),
     };
     match finished {
-        Ok((parts, items)) => Ok(Finished {
+        Ok((parts, items, hooks)) => Ok(Finished {
             run,
             parts,
             results,
             items,
+            hooks,
         }),
         Err(error) => {
             match tokio::time::timeout(DISCARD_PATIENCE, run.discard()).await {
@@ -199,6 +218,9 @@ struct Begun {
     discovery: Discovery,
     namespaces: Namespaces,
     selection: Selection,
+    hooks: Rules,
+    /// Hooks that are for nothing; a sentence each.
+    idle_hooks: Vec<String>,
     run: Run,
 }
 
@@ -211,8 +233,16 @@ async fn begin(
 ) -> Result<Begun, BackupError> {
     let discovery = cluster.discover().await?;
     let namespaces = Namespaces::read(cluster, &discovery, limits).await?;
-    let selection = select::select(&request.backup.spec, &discovery, &namespaces.names)
-        .map_err(BackupError::Refused)?;
+    let spec = &request.backup.spec;
+    let (hooks, hook_problems) = Rules::new(&spec.hooks, &discovery);
+    let selection = match select::select(spec, &discovery, &namespaces.names) {
+        Ok(selection) if hook_problems.unknown.is_empty() => selection,
+        Ok(_) => return Err(BackupError::Refused(hook_problems.unknown)),
+        Err(mut problems) => {
+            problems.extend(hook_problems.unknown);
+            return Err(BackupError::Refused(problems));
+        }
+    };
     let name = request.backup.metadata.name.clone().unwrap_or_default();
     let marker = RunMarker {
         attempt: request.attempt,
@@ -226,6 +256,8 @@ async fn begin(
             discovery,
             namespaces,
             selection,
+            hooks,
+            idle_hooks: hook_problems.idle,
             run,
         }),
         Err(error) if error.is_name_taken() => Err(BackupError::Refused(vec![error.to_string()])),

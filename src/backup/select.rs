@@ -121,21 +121,22 @@ pub(crate) fn select(
         if name == "*" {
             continue;
         }
-        match resolve(discovery, name) {
-            Names::Types(types) => included_types.extend(types),
-            Names::Nothing => problems.push(unknown_type(discovery, name)),
+        let types = resolve(discovery, name);
+        if types.is_empty() {
+            problems.push(unknown_type(discovery, name));
         }
+        included_types.extend(types);
     }
     for name in spec.excluded_resources.iter().filter(|name| *name != "*") {
         excluded_groups.extend(name.strip_prefix("*.").map(str::to_owned));
-        match resolve(discovery, name) {
-            Names::Types(types) => excluded_types.extend(types),
-            // A group that is left out because it is broken is left out.
-            Names::Nothing if is_broken_group(discovery, name) => {}
-            Names::Nothing => idle_excludes.push(format!(
+        let types = resolve(discovery, name);
+        // A group that is left out because it is broken is left out.
+        if types.is_empty() && !is_broken_group(discovery, name) {
+            idle_excludes.push(format!(
                 "excluded type {name:?} is not served by this cluster"
-            )),
+            ));
         }
+        excluded_types.extend(types);
     }
     if !problems.is_empty() {
         return Err(problems);
@@ -240,14 +241,9 @@ fn scopes(selection: &Selection, api_type: &ApiType) -> Vec<ListScope> {
     }
 }
 
-enum Names {
-    Types(Vec<String>),
-    Nothing,
-}
-
-/// Resolves a name of a type; `*.group` means all of a group.
-fn resolve(discovery: &Discovery, name: &str) -> Names {
-    let types: Vec<String> = match name.strip_prefix("*.") {
+/// Resolves a name of a type to full names, none if there is no such type; `*.group` means all of a group.
+pub(super) fn resolve(discovery: &Discovery, name: &str) -> Vec<String> {
+    match name.strip_prefix("*.") {
         Some(group) => discovery
             .types()
             .iter()
@@ -259,11 +255,6 @@ fn resolve(discovery: &Discovery, name: &str) -> Names {
             .map(|one| one.group_resource())
             .into_iter()
             .collect(),
-    };
-    if types.is_empty() {
-        Names::Nothing
-    } else {
-        Names::Types(types)
     }
 }
 
@@ -277,7 +268,8 @@ fn is_broken_group(discovery: &Discovery, name: &str) -> bool {
     })
 }
 
-fn unknown_type(discovery: &Discovery, name: &str) -> String {
+/// Says that a name of a type that was included means nothing.
+pub(super) fn unknown_type(discovery: &Discovery, name: &str) -> String {
     let broken = discovery
         .failed()
         .iter()

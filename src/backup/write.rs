@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::BackupError;
 use super::collect::{Batch, Collected, Collector, NamespaceNames, TypeFields};
+use super::hooks::HookCounts;
 use crate::api::error::chain;
 use crate::api::{Part, Results};
 use crate::archive::{ArchiveWriter, BodyKind, Summary, WriteOptions};
@@ -26,6 +27,8 @@ pub(crate) struct Stored {
     pub(crate) selected: u64,
     /// Objects stored in all.
     pub(crate) items: u64,
+    /// The hooks of chosen pods.
+    pub(crate) hooks: HookCounts,
 }
 
 /// A piece of a part on its way to the store. Only `End` makes a part whole: a channel that just closes was left
@@ -61,8 +64,15 @@ pub(crate) async fn store(
     let contents = contents?;
     let index = index?;
     let written = written.map_err(BackupError::Archive)?;
-    let (Some(contents), Some(index), Ok(Collected { selected, items })) =
-        (contents, index, collected)
+    let (
+        Some(contents),
+        Some(index),
+        Ok(Collected {
+            selected,
+            items,
+            hooks,
+        }),
+    ) = (contents, index, collected)
     else {
         return Err(BackupError::Archive("the writer ended early".to_owned()));
     };
@@ -79,6 +89,7 @@ pub(crate) async fn store(
         parts: vec![contents, index],
         selected,
         items: items - written.refused.len() as u64,
+        hooks,
     })
 }
 

@@ -108,6 +108,8 @@ pub struct RestoreOutcome {
     pub created: u64,
     /// Those that were there already.
     pub existing: u64,
+    /// Bytes of the backup's contents that were read, compressed and each time they were.
+    pub bytes: u64,
 }
 
 /// Why a restore did not take place.
@@ -244,6 +246,7 @@ async fn carry_out(
         items: finished.items,
         created: finished.created,
         existing: finished.there,
+        bytes: opened.bytes_read(),
     })
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
+use crate::api::error::chain;
 use crate::api::{Backup, Part, names};
 use crate::archive::{ArchiveError, FrameRef, Index, IndexEntry, Limits, read_frame};
 use crate::providers::store::ErrorKind;
@@ -53,6 +55,7 @@ pub(super) struct Opened {
     contents: Part,
     index: Index,
     budget: Arc<Semaphore>,
+    bytes_read: AtomicU64,
 }
 
 /// An object's body, and its hold on the budget.
@@ -115,12 +118,18 @@ impl Opened {
             contents,
             index,
             budget: Arc::new(Semaphore::new(FRAME_BUDGET)),
+            bytes_read: AtomicU64::new(0),
         };
         // The end is there: contents that are missing or cut off are noticed before anything is created.
         if let Some(last) = opened.index.frames().last() {
             opened.try_frame(last, &[]).await?;
         }
         Ok(opened)
+    }
+
+    /// Returns how many bytes of the contents have been read.
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.bytes_read.load(Ordering::Relaxed)
     }
 
     /// Returns the objects of the backup.
@@ -207,7 +216,11 @@ impl Opened {
                 .read_range(&self.contents.key, range.clone())
                 .await
             {
-                Ok(bytes) => return Ok(bytes),
+                Ok(bytes) => {
+                    self.bytes_read
+                        .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                    return Ok(bytes);
+                }
                 Err(error)
                     if tries < TRIES
                         && matches!(
@@ -276,16 +289,4 @@ impl<R: io::Read> io::Read for Hashing<R> {
         self.digest.update(&buffer[..read]);
         Ok(read)
     }
-}
-
-/// Writes an error with its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
