@@ -33,9 +33,25 @@ pub struct ServerArgs {
     #[arg(long, value_name = "HOST:PORT", default_value = ":8085")]
     pub metrics_address: String,
 
+    /// Address that serves downloads to those who cannot reach the store; empty serves none
+    #[arg(long, value_name = "HOST:PORT", default_value = ":8086")]
+    pub download_address: String,
+
+    /// Public URL of the download address, for links to it; without one they name the pod
+    #[arg(long, value_name = "URL", value_parser = parse_base)]
+    pub download_url: Option<String>,
+
     /// How often to look for stored backups that the cluster does not know; wins over the Config [default: 1m]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub backup_sync_period: Option<Duration>,
+
+    /// Location of backups that name none: a BackupStorageLocation, or the Config where none is called `default`
+    #[arg(long, value_name = "NAME", default_value = crate::api::DEFAULT_LOCATION)]
+    pub default_backup_storage_location: String,
+
+    /// Locations of the snapshots of backups that name none, one a provider; used once there are snapshots
+    #[arg(long, value_name = "PROVIDER:LOCATION,...", value_delimiter = ',', value_parser = parse_pair)]
+    pub default_volume_snapshot_locations: Vec<(String, String)>,
 
     /// Serve restores only: make and delete no backups
     #[arg(long)]
@@ -48,6 +64,9 @@ pub struct ServerArgs {
     /// Most requests a second to the API server while a run goes on; 0 leaves that to the API server's own fairness
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub client_qps: u32,
+
+    #[command(flatten)]
+    pub accepted: AcceptedArgs,
 
     /// Most backups to make at once; restores run beside them
     #[arg(long, value_name = "N", default_value = "2")]
@@ -78,6 +97,40 @@ pub struct ServerArgs {
         hide_env_values = true
     )]
     pub identity: String,
+
+    /// Name of the pod that this server runs in
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "POD_NAME",
+        default_value = "",
+        hide = true
+    )]
+    pub pod_name: String,
+
+    /// Address of that pod
+    #[arg(
+        long,
+        value_name = "IP",
+        env = "POD_IP",
+        default_value = "",
+        hide = true
+    )]
+    pub pod_ip: String,
+}
+
+/// Flags of Ark's server that mean nothing here, so that Deployments written for it still start.
+#[derive(Args, Clone, Debug)]
+pub struct AcceptedArgs {
+    /// Requests beyond `--client-qps` in a burst: the limit here has no burst.
+    #[arg(long, value_name = "N", hide = true)]
+    pub client_burst: Option<NonZeroU32>,
+    /// How long file backups of volumes may take: there are none.
+    #[arg(long, value_name = "DURATION", hide = true, value_parser = duration::parse)]
+    pub restic_timeout: Option<Duration>,
+    /// Where Go's profiler listened.
+    #[arg(long, value_name = "HOST:PORT", hide = true)]
+    pub profiler_address: Option<String>,
 }
 
 /// Form of the log lines.
@@ -109,6 +162,16 @@ pub(crate) fn sync_period(flag: Option<Duration>, config: Option<Duration>) -> D
         .max(SHORTEST_PERIOD)
 }
 
+/// Reads `provider:location`.
+fn parse_pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once(':') {
+        Some((provider, location)) if !provider.is_empty() && !location.is_empty() => {
+            Ok((provider.to_owned(), location.to_owned()))
+        }
+        _ => Err("write PROVIDER:LOCATION, such as aws:aws-default".to_owned()),
+    }
+}
+
 /// Reads a level by any name that Ark has accepted; logrus's two levels above error mean error here.
 fn parse_level(text: &str) -> Result<LevelFilter, String> {
     match text.to_lowercase().as_str() {
@@ -118,6 +181,19 @@ fn parse_level(text: &str) -> Result<LevelFilter, String> {
         "warn" | "warning" => Ok(LevelFilter::WARN),
         "error" | "fatal" | "panic" => Ok(LevelFilter::ERROR),
         _ => Err("use trace, debug, info, warning, error, fatal or panic".to_owned()),
+    }
+}
+
+/// Reads the URL that links begin with.
+fn parse_base(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    match url::Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.query().is_none() => {
+            Ok(text.to_owned())
+        }
+        _ => Err("use the http or https URL under which others reach this server".to_owned()),
     }
 }
 
@@ -142,6 +218,8 @@ mod tests {
         let args = parse(&[]).unwrap();
         assert_eq!(args.log_level, LevelFilter::INFO);
         assert_eq!(args.metrics_address, ":8085");
+        assert_eq!(args.download_address, ":8086");
+        assert_eq!(args.download_url, None);
         assert_eq!(args.concurrent_backups.get(), 2);
         assert_eq!(args.qps(), None);
         assert!(args.leader_elect && !args.restore_only);
@@ -158,12 +236,17 @@ mod tests {
             "--restore-resource-priorities=namespaces,customresourcedefinitions",
             "--client-qps=20",
             "--backup-sync-period=5m",
+            "--default-volume-snapshot-locations=aws:a,gcp:b",
+            "--client-burst=30",
+            "--restic-timeout=1h",
+            "--profiler-address=localhost:6060",
         ])
         .unwrap();
         assert_eq!(args.log_level, LevelFilter::WARN);
         assert_eq!(args.log_format, LogFormat::Json);
         assert!(!args.leader_elect);
         assert_eq!(args.restore_resource_priorities.len(), 2);
+        assert_eq!(args.default_volume_snapshot_locations[1].1, "b");
         assert_eq!(args.qps(), NonZeroU32::new(20));
         assert!(parse(&["--leader-elect"]).unwrap().leader_elect);
     }
@@ -176,6 +259,10 @@ mod tests {
             "--client-qps=-1",
             "--shutdown-grace=soon",
             "--leader-elect=maybe",
+            "--client-burst=0",
+            "--default-volume-snapshot-locations=aws",
+            "--download-url=ark.example.org",
+            "--download-url=ftp://ark.example.org",
         ] {
             assert!(parse(&[flag]).is_err(), "{flag}");
         }

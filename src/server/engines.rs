@@ -1,7 +1,10 @@
 //! The controllers' way to the engines and to the location: everything that they ask of other rooms stands here, in
 //! the controllers' words.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -11,13 +14,17 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::error::chain;
-use crate::api::{Backup, Part, Progress, Restore, Results, StorageProviderConfig};
+use crate::api::{Backup, Part, Progress, Restore, RestoreSpec, Results, StorageProviderConfig};
 use crate::backup::{BackupError, BackupOptions, BackupRequest};
+pub(crate) use crate::backup::{HookCounts, HookLedger, HookNotes};
 use crate::cluster::Cluster;
 use crate::providers::store::ErrorKind;
 use crate::providers::{Environment, registry};
 use crate::restore::{RestoreError, RestoreOptions, RestoreRequest};
-use crate::storage::{Deletion, Owner, PartKind, Refusal, Run, RunMarker, StorageError};
+use crate::storage::{Deletion, Owner, Refusal, RestoreKeys, Run, RunMarker, StorageError};
+
+pub(crate) use crate::providers::store::ByteStream;
+pub(crate) use crate::storage::{Leftover, PartKind};
 
 /// A place where backups are kept, open for use.
 #[derive(Clone, Debug)]
@@ -30,6 +37,34 @@ pub(crate) struct Record {
     pub(crate) backup: Backup,
     /// Whether another program made it: one of an earlier Ark, say.
     pub(crate) foreign: bool,
+    /// Where its parts are. A foreign one does not say which parts it has: these are where they are if they are.
+    pub(crate) files: BTreeMap<PartKind, StoredFile>,
+}
+
+/// One object of a location.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct StoredFile {
+    pub(crate) key: String,
+    /// Its size in bytes, if that is known.
+    pub(crate) size: Option<u64>,
+}
+
+/// The files of a restore.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum RestoreFile {
+    /// The run's log.
+    Log,
+    /// Warnings and errors.
+    Results,
+}
+
+/// Why a record could not be had; a sentence each.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Unread {
+    /// What is stored is no record of a backup of this name. It stays so until somebody changes it.
+    Broken(String),
+    /// The store did not give it.
+    NotGiven(String),
 }
 
 /// Why a run did not succeed.
@@ -52,18 +87,19 @@ pub(crate) enum Removal {
     NotOurs,
 }
 
-/// Opens the location that a Config describes, and checks that it can be used.
+/// Opens a location, and checks that it can be used.
 ///
 /// # Errors
-/// A sentence for whoever wrote the Config.
+/// A sentence for whoever described the location.
 pub(crate) async fn open(
     config: &StorageProviderConfig,
+    prefix: &str,
     environment: &Environment,
 ) -> Result<Location, String> {
     let store = registry::open(config, environment)
         .await
         .map_err(|error| unusable(error.kind, chain(&error)))?;
-    let location = crate::storage::Location::new(store, None);
+    let location = crate::storage::Location::new(store, Some(prefix));
     match location.check().await {
         Ok(()) => Ok(Location(location)),
         Err(error) => Err(unusable(
@@ -90,14 +126,67 @@ fn unusable(kind: ErrorKind, reason: String) -> String {
 impl Location {
     /// Reads the record of a backup; `None` if there is no committed one.
     pub(crate) async fn record(&self, backup: &str) -> Result<Option<Record>, String> {
+        self.try_record(backup)
+            .await
+            .map_err(|unread| match unread {
+                Unread::Broken(reason) | Unread::NotGiven(reason) => reason,
+            })
+    }
+
+    /// Reads the record of a backup, and says of what kind the obstacle is if it cannot.
+    pub(crate) async fn try_record(&self, backup: &str) -> Result<Option<Record>, Unread> {
         match self.0.read_record(backup).await {
             Ok(record) => Ok(Some(Record {
                 foreign: record.is_foreign(),
+                files: PartKind::ALL
+                    .into_iter()
+                    .filter_map(|kind| {
+                        let (key, size) = record.part_key(kind)?;
+                        Some((kind, StoredFile { key, size }))
+                    })
+                    .collect(),
                 backup: record.backup,
             })),
             Err(StorageError::NoBackup { .. }) => Ok(None),
+            Err(error @ (StorageError::Unreadable { .. } | StorageError::Name(_))) => {
+                Err(Unread::Broken(chain(&error)))
+            }
+            Err(error) => Err(Unread::NotGiven(chain(&error))),
+        }
+    }
+
+    /// Returns whether an object is there.
+    pub(crate) async fn has(&self, key: &str) -> Result<bool, String> {
+        self.0.exists(key).await.map_err(|error| chain(&error))
+    }
+
+    /// Reads an object; `None` if it is not there.
+    pub(crate) async fn read(&self, key: &str) -> Result<Option<ByteStream>, String> {
+        match self.0.open(key).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(StorageError::PartMissing { .. }) => Ok(None),
             Err(error) => Err(chain(&error)),
         }
+    }
+
+    /// Returns a URL under which the store itself serves an object for `ttl`, which is a secret; `None` if the store has no
+    /// such URLs.
+    pub(crate) async fn link(&self, key: &str, ttl: Duration) -> Option<Result<String, String>> {
+        if !self.0.capabilities().sign {
+            return None;
+        }
+        let signed = self.0.sign_get(key, ttl).await;
+        Some(signed.map(String::from).map_err(|error| chain(&error)))
+    }
+
+    /// Returns the names of the backups that are stored, sorted.
+    pub(crate) async fn backups(&self) -> Result<Vec<String>, String> {
+        self.0.list_backups().await.map_err(|error| chain(&error))
+    }
+
+    /// Returns what changes whenever a backup is added or removed; `None` if nobody has written it yet.
+    pub(crate) async fn revision(&self) -> Result<Option<String>, String> {
+        self.0.revision().await.map_err(|error| chain(&error))
     }
 
     /// Removes what dead runs of the Backup with this UID left behind.
@@ -110,6 +199,17 @@ impl Location {
         .await
     }
 
+    /// Returns the runs whose parts do not count: in the making somewhere, or debris.
+    pub(crate) async fn leftovers(&self) -> Result<Vec<Leftover>, String> {
+        self.0.leftovers().await.map_err(|error| chain(&error))
+    }
+
+    /// Removes what a dead run left behind.
+    pub(crate) async fn remove_leftover(&self, left: &Leftover) -> Result<(), String> {
+        self.discard(&left.backup, std::iter::once(&left.marker))
+            .await
+    }
+
     async fn discard(
         &self,
         backup: &str,
@@ -117,6 +217,7 @@ impl Location {
     ) -> Result<(), String> {
         for marker in runs {
             tracing::info!(
+                backup,
                 attempt = marker.attempt,
                 holder = marker.holder,
                 "removing what a dead run left"
@@ -177,6 +278,19 @@ impl Location {
     }
 }
 
+/// Returns where a file of a restore is, if it is there.
+///
+/// # Errors
+/// A name that no restore can have.
+pub(crate) fn restore_file(restore: &str, file: RestoreFile) -> Result<StoredFile, String> {
+    let keys = RestoreKeys::new(restore).map_err(|error| chain(&error))?;
+    let key = match file {
+        RestoreFile::Log => keys.logs(),
+        RestoreFile::Results => keys.results(),
+    };
+    Ok(StoredFile { key, size: None })
+}
+
 /// Says why a backup that another program made is not deleted.
 pub(crate) fn foreign(backup: &str) -> String {
     format!(
@@ -201,6 +315,8 @@ pub(crate) struct BackupRun<'a> {
     pub(crate) holder: &'a str,
     pub(crate) cluster_id: &'a str,
     pub(crate) start: Timestamp,
+    pub(crate) ledger: Arc<dyn HookLedger>,
+    pub(crate) earlier_hooks: HookNotes,
 }
 
 /// A backup that is stored and waits for its commit.
@@ -210,6 +326,7 @@ pub(crate) struct StoredBackup {
     pub(crate) parts: Vec<Part>,
     pub(crate) results: Results,
     pub(crate) items: u64,
+    pub(crate) hooks: HookCounts,
 }
 
 /// How a commit went wrong.
@@ -275,6 +392,8 @@ pub(crate) async fn backup(
         holder: run.holder.to_owned(),
         cluster_id: run.cluster_id.to_owned(),
         start: run.start,
+        ledger: Arc::clone(&run.ledger),
+        earlier_hooks: run.earlier_hooks.clone(),
     };
     let options = BackupOptions::default();
     let made = crate::backup::run(
@@ -292,11 +411,25 @@ pub(crate) async fn backup(
             parts: finished.parts,
             results: finished.results,
             items: finished.items,
+            hooks: finished.hooks,
         }),
         Err(BackupError::Refused(problems)) => Err(RunError::Refused(problems)),
         Err(BackupError::Cancelled) => Err(RunError::Cancelled),
         Err(error) => Err(RunError::Failed(chain(&error))),
     }
+}
+
+/// Runs the post hooks that a run which died owed, as its Backup's status says.
+///
+/// # Errors
+/// A sentence; nothing is settled then.
+pub(crate) async fn run_owed_hooks(
+    cluster: &Cluster,
+    backup: &Backup,
+) -> Result<HookNotes, String> {
+    crate::backup::run_owed(cluster, backup)
+        .await
+        .map_err(|error| chain(&error))
 }
 
 /// Clears the way for a run, and returns the number under which it stores its parts: the attempt's, or a higher one if
@@ -340,6 +473,16 @@ pub(crate) struct RestoreRun<'a> {
     pub(crate) priorities: &'a [String],
 }
 
+/// A restore that went through.
+#[derive(Debug)]
+pub(crate) struct Restored {
+    pub(crate) results: Results,
+    /// Objects and namespaces dealt with.
+    pub(crate) items: u64,
+    /// Bytes of the backup's contents that were read.
+    pub(crate) bytes: u64,
+}
+
 /// Carries a restore out and returns its warnings and errors.
 ///
 /// # Errors
@@ -348,13 +491,17 @@ pub(crate) async fn restore(
     run: &RestoreRun<'_>,
     progress: &watch::Sender<Progress>,
     cancel: &CancellationToken,
-) -> Result<Results, (RunError, Results)> {
+) -> Result<Restored, (RunError, Results)> {
     let metadata = &run.restore.metadata;
     let request = RestoreRequest {
         name: metadata.name.clone().unwrap_or_default(),
         uid: metadata.uid.clone().unwrap_or_default(),
         created: metadata.creation_timestamp.as_ref().map(|time| time.0),
-        spec: run.restore.spec.clone(),
+        // Which backup a schedule stands for has been decided.
+        spec: RestoreSpec {
+            schedule_name: String::new(),
+            ..run.restore.spec.clone()
+        },
         backup: run.record.clone(),
     };
     let options = RestoreOptions {
@@ -363,7 +510,11 @@ pub(crate) async fn restore(
     };
     let location = &run.location.0;
     match crate::restore::run(run.cluster, location, &request, &options, progress, cancel).await {
-        Ok(outcome) => Ok(outcome.results),
+        Ok(outcome) => Ok(Restored {
+            results: outcome.results,
+            items: outcome.items,
+            bytes: outcome.bytes,
+        }),
         Err(RestoreError::Refused(problems)) => {
             Err((RunError::Refused(problems), Results::default()))
         }

@@ -24,19 +24,19 @@ struct Shared {
     readiness: Readiness,
 }
 
-/// Takes the address; `:8085` means every interface.
+/// Takes an address for `what`; `:8085` means every interface.
 ///
 /// # Errors
 /// A sentence that names the address and the flag.
-pub(crate) async fn listen(address: &str) -> anyhow::Result<TcpListener> {
+pub(crate) async fn listen(address: &str, what: &str, flag: &str) -> anyhow::Result<TcpListener> {
     let full = if address.starts_with(':') {
         format!("0.0.0.0{address}")
     } else {
         address.to_owned()
     };
-    TcpListener::bind(&full).await.map_err(|error| {
-        anyhow::anyhow!("cannot serve metrics at {address}: {error}; set --metrics-address")
-    })
+    TcpListener::bind(&full)
+        .await
+        .map_err(|error| anyhow::anyhow!("cannot serve {what} at {address}: {error}; set {flag}"))
 }
 
 /// Serves for ever.

@@ -16,8 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::clock;
-use crate::api::FIELD_MANAGER;
+use super::{clock, status};
 
 /// The name of the Lease.
 pub(crate) const LEASE_NAME: &str = "ark-server";
@@ -232,10 +231,7 @@ impl Elector {
             (Some(_), None) => Move::Take,
             _ => decide(spec, unchanged, &self.identity, self.timings.lease),
         };
-        let params = PostParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PostParams::default()
-        };
+        let params = status::post_params();
         let written = match (next, lease) {
             (Move::Wait, _) => return Ok(Standing::Other),
             (_, Some(mut lease)) => {

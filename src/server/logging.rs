@@ -1,5 +1,7 @@
 //! Sets up what the server writes to standard error, and what goes into the logs of runs.
 
+use std::sync::OnceLock;
+
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -28,8 +30,13 @@ const CAPS: [(&str, LevelFilter); 11] = [
 
 /// Sets up logging for the whole process; returns where the logs of runs are kept.
 ///
-/// A process that has set up logging before keeps what it has, and the logs of its runs stay empty.
+/// The first call counts: further servers of the same process share what it set up.
 pub(crate) fn init(level: LevelFilter, format: LogFormat) -> RunLogs {
+    static RUN_LOGS: OnceLock<RunLogs> = OnceLock::new();
+    RUN_LOGS.get_or_init(|| set_up(level, format)).clone()
+}
+
+fn set_up(level: LevelFilter, format: LogFormat) -> RunLogs {
     let run_logs = RunLogs::default();
     let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
     let lines = match format {

@@ -6,15 +6,19 @@
 
 mod args;
 mod clock;
-mod config;
 mod controllers;
+mod downloads;
 mod engines;
+mod events;
 mod http;
 mod leader;
+mod locations;
 mod logging;
 mod metrics;
 mod objects;
 mod run_log;
+mod secrets;
+mod settings;
 mod startup;
 mod status;
 mod supervise;
@@ -22,6 +26,7 @@ mod supervise;
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
@@ -29,11 +34,15 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub use self::args::{LogFormat, ServerArgs};
+pub use self::clock::{Clock, Hand};
 
-use self::config::{ConfigState, Follower, Overrides};
 use self::controllers::{Apis, Context, Watched};
+use self::downloads::{Downloads, Reached};
+use self::events::Events;
 use self::leader::{Elector, Term, Timings};
+use self::locations::{Follower, Overrides};
 use self::metrics::Metrics;
+use self::settings::{Notes, World};
 use self::supervise::Supervisor;
 use crate::cluster::Cluster;
 use crate::cluster::connect::{self, ConnectOptions};
@@ -54,18 +63,55 @@ pub async fn run(
     namespace: String,
     environment: Environment,
 ) -> anyhow::Result<()> {
-    let run_logs = logging::init(args.log_level, args.log_format);
     let stopping = CancellationToken::new();
-    let mut tasks = Supervisor::default();
-    let (again, signals) = watch_signals(stopping.clone())?;
-    tasks.spawn("waits for signals", signals);
+    let mut signals = Supervisor::default();
+    let (again, listening) = watch_signals(stopping.clone())?;
+    signals.spawn("waits for signals", listening);
+    let clock = Clock::system();
+    tokio::select! {
+        ended = serve(args, connect, namespace, environment, Stop { stopping, again }, clock) => ended,
+        error = signals.first_end() => Err(error),
+    }
+}
 
+/// What asks a server to end.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// Asks it to end when its work is through, or its grace has passed.
+    pub stopping: CancellationToken,
+    /// Asks it to end now.
+    pub again: CancellationToken,
+}
+
+/// Runs a server as a part of this process until it is asked to stop or cannot go on. With a clock of their own, tests
+/// let days pass.
+///
+/// # Errors
+/// Why it cannot start or cannot go on, for whoever runs it.
+pub async fn serve(
+    args: ServerArgs,
+    connect: ConnectOptions,
+    namespace: String,
+    environment: Environment,
+    stop: Stop,
+    clock: Clock,
+) -> anyhow::Result<()> {
+    let run_logs = logging::init(args.log_level, args.log_format);
+    let Stop { stopping, again } = stop;
+    let mut tasks = Supervisor::default();
     let client = connect::connect(&connect).await?;
     let cluster = Cluster::new(client, args.qps());
-    let metrics = Arc::new(Metrics::new(&cluster));
     let apis = Apis::new(cluster.client(), &namespace);
     let watched = Watched::default();
-    serve(&args, &metrics, &watched, &mut tasks).await?;
+    let metrics = Arc::new(Metrics::new(
+        &cluster,
+        watched.backups.clone(),
+        watched.schedules.clone(),
+        clock.clone(),
+    ));
+    serve_metrics(&args, &metrics, &watched, &mut tasks).await?;
+    let (known, world) = watch::channel(World::Pending);
+    let downloads = serve_downloads(&args, &clock, &world, &mut tasks).await?;
 
     let identity = format!("{}_{}", args.identity, uuid::Uuid::new_v4());
     tracing::info!(
@@ -98,19 +144,31 @@ pub async fn run(
         terms.send_replace(Some(Term::alone(CancellationToken::new())));
         tasks.spawn("leads alone", hold_alone(terms, release.clone()));
     }
-    let (state, config) = watch::channel(ConfigState::Pending);
+    let (events, writing) = Events::new(cluster.client().clone(), &identity);
+    tasks.spawn("writes Events", writing);
+    let (versions, secrets) = watch::channel(secrets::Versions::new());
+    let secret_api: Api<Secret> = Api::namespaced(cluster.client().clone(), &namespace);
+    let metadata = Api::namespaced(cluster.client().clone(), &namespace);
+    tasks.spawn("watches Secrets", secrets::watch(metadata, versions));
     let recheck = Arc::new(Notify::new());
+    let (notes, noted) = watch::channel(Notes::new());
     let follower = Follower {
         configs: watched.configs.clone(),
-        api: apis.configs.clone(),
+        locations: watched.locations.clone(),
+        config_api: apis.configs.clone(),
+        location_api: apis.locations.clone(),
+        secret_api,
+        secrets,
         environment,
         overrides: overrides(&args),
         terms: term_seen.clone(),
-        state,
+        world: known,
+        notes: noted,
         recheck: Arc::clone(&recheck),
         metrics: Arc::clone(&metrics),
+        events: events.clone(),
     };
-    tasks.spawn("follows the Config", follower.run());
+    tasks.spawn("follows the locations", follower.run());
 
     let server = Server {
         context: Arc::new(Context {
@@ -119,10 +177,14 @@ pub async fn run(
             identity,
             apis,
             watched,
-            config,
+            world,
+            clock,
+            events,
             metrics,
             run_logs,
+            downloads,
             recheck,
+            notes,
         }),
         args,
         stopping,
@@ -235,11 +297,12 @@ fn overrides(args: &ServerArgs) -> Overrides {
         restore_only: args.restore_only,
         priorities: args.restore_resource_priorities.clone(),
         backup_sync_period: args.backup_sync_period,
+        default_location: args.default_backup_storage_location.clone(),
     }
 }
 
 /// Serves metrics and health from the start, so that whoever waits for this server sees what it waits for.
-async fn serve(
+async fn serve_metrics(
     args: &ServerArgs,
     metrics: &Arc<Metrics>,
     watched: &Watched,
@@ -248,7 +311,7 @@ async fn serve(
     if args.metrics_address.is_empty() {
         return Ok(());
     }
-    let listener = http::listen(&args.metrics_address).await?;
+    let listener = http::listen(&args.metrics_address, "metrics", "--metrics-address").await?;
     let watched = watched.clone();
     let readiness: http::Readiness = Arc::new(move || {
         let unsynced = watched.unsynced();
@@ -259,6 +322,28 @@ async fn serve(
         http::serve(listener, Arc::clone(metrics), readiness),
     );
     Ok(())
+}
+
+/// Serves downloads, also while this server does not lead: links that it made as the leader stay good. `None` if nobody
+/// wants that.
+async fn serve_downloads(
+    args: &ServerArgs,
+    clock: &Clock,
+    world: &watch::Receiver<World>,
+    tasks: &mut Supervisor,
+) -> anyhow::Result<Option<Arc<Downloads>>> {
+    let address = &args.download_address;
+    if address.is_empty() {
+        return Ok(None);
+    }
+    let listener = http::listen(address, "downloads", "--download-address").await?;
+    let port = listener.local_addr()?.port();
+    let url = args.download_url.as_deref().unwrap_or_default();
+    let reached = Reached::new(&args.pod_name, &args.pod_ip, port, url);
+    let downloads = Arc::new(Downloads::new(reached, clock.clone())?);
+    let serving = downloads::serve(listener, Arc::clone(&downloads), world.clone());
+    tasks.spawn("serves downloads", serving);
+    Ok(Some(downloads))
 }
 
 /// Returns a token that the second signal cancels, and the task that listens; the first signal cancels `stopping`.

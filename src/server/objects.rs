@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use futures::StreamExt as _;
+use futures::future::select_all;
 use jiff::Timestamp;
 use kube::Api;
 use kube::api::DynamicObject;
@@ -64,6 +65,19 @@ impl<K> Clone for Entry<K> {
     }
 }
 
+/// Waits until one of these receivers is told of a change; for ever if there are none.
+pub(crate) async fn any_changed(
+    receivers: &mut [watch::Receiver<u64>],
+) -> Result<(), watch::error::RecvError> {
+    if receivers.is_empty() {
+        return std::future::pending().await;
+    }
+    let changes = receivers
+        .iter_mut()
+        .map(|receiver| Box::pin(receiver.changed()));
+    select_all(changes).await.0
+}
+
 /// Reads an object of a known kind.
 ///
 /// # Errors
@@ -112,7 +126,7 @@ impl<K: DeserializeOwned + Debug + Send + Sync + 'static> Objects<K> {
     }
 
     /// Notes what the API server told.
-    fn take(&self, event: Event<DynamicObject>, kind: &'static str) {
+    pub(super) fn take(&self, event: Event<DynamicObject>, kind: &'static str) {
         let mut state = self.write();
         match event {
             Event::Init => state.listed.clear(),

@@ -1,18 +1,22 @@
 //! The log of a run: what is said within the run's span, as lines of text in a gzip file that is stored beside the
-//! run's results.
+//! run's results, and that can be read while it grows.
 //!
 //! A span belongs to a run if it has the field `run`, whose value is `backup/<name>` or `restore/<name>`. The lines have
 //! the form in which Ark has always written them, so that whoever reads such files keeps reading them.
 
+mod live;
+
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::Timestamp;
+use tokio::sync::watch;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Level, Subscriber};
@@ -22,6 +26,8 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::clock;
 
+pub(crate) use self::live::{LiveLog, Until};
+
 /// The name of the span field that ties a span to a run.
 const RUN_FIELD: &str = "run";
 /// The most bytes of a compressed log. Hundreds of thousands of lines fit; what comes later is counted, not kept.
@@ -30,42 +36,66 @@ const LIMIT: usize = 4 << 20;
 /// The logs of the runs that go on. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RunLogs {
-    buffers: Arc<Mutex<HashMap<String, Arc<Mutex<Buffer>>>>>,
+    logs: Arc<Mutex<HashMap<String, Arc<Log>>>>,
+    begun: Arc<AtomicU64>,
 }
 
-/// The log of one run; what is said after it is finished or dropped is not kept.
+/// The log of one run, kept for as long as the run goes on; what is said after it is finished is not kept.
 #[derive(Debug)]
 pub(crate) struct RunLog {
     logs: RunLogs,
     run: String,
-    buffer: Arc<Mutex<Buffer>>,
+    log: Arc<Log>,
+}
+
+/// A log that is written, and read by any number of others.
+#[derive(Debug)]
+struct Log {
+    /// Tells apart the logs of this process, also those of one name.
+    number: u64,
+    buffer: Mutex<Buffer>,
+    /// Tells those who read it that there is more, or that it is finished.
+    grown: watch::Sender<()>,
 }
 
 /// Compressed lines.
 struct Buffer {
-    encoder: GzEncoder<Vec<u8>>,
+    lines: Lines,
     left_out: u64,
+}
+
+enum Lines {
+    /// There may be more of them. `waiting`: the encoder holds some back.
+    Open {
+        encoder: Box<GzEncoder<Vec<u8>>>,
+        waiting: bool,
+    },
+    /// The whole file.
+    Finished(Bytes),
 }
 
 impl fmt::Debug for Buffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Buffer")
-            .field("size", &self.encoder.get_ref().len())
+            .field("size", &self.file().len())
             .field("left_out", &self.left_out)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
 impl Buffer {
     fn new() -> Self {
         Self {
-            encoder: GzEncoder::new(Vec::new(), Compression::default()),
+            lines: Lines::Open {
+                encoder: Box::new(GzEncoder::new(Vec::new(), Compression::default())),
+                waiting: false,
+            },
             left_out: 0,
         }
     }
 
     fn add(&mut self, line: &str) {
-        if self.encoder.get_ref().len() >= LIMIT {
+        if self.file().len() >= LIMIT {
             self.left_out += 1;
         } else {
             self.write(line);
@@ -73,31 +103,79 @@ impl Buffer {
     }
 
     fn write(&mut self, line: &str) {
-        // Writing into memory cannot fail.
-        self.encoder.write_all(line.as_bytes()).ok();
+        if let Lines::Open { encoder, waiting } = &mut self.lines {
+            // Writing into memory cannot fail.
+            encoder.write_all(line.as_bytes()).ok();
+            *waiting = true;
+        }
     }
 
+    /// Returns the file as far as it has left the encoder.
+    fn file(&self) -> &[u8] {
+        match &self.lines {
+            Lines::Open { encoder, .. } => encoder.get_ref(),
+            Lines::Finished(file) => file,
+        }
+    }
+
+    /// Gets everything out of the encoder; only done for readers, since it costs some of the compression.
+    fn flush(&mut self) {
+        if let Lines::Open { encoder, waiting } = &mut self.lines
+            && std::mem::take(waiting)
+        {
+            encoder.flush().ok();
+        }
+    }
+
+    /// Ends the file and returns it.
     fn finish(&mut self) -> Bytes {
         let left_out = std::mem::take(&mut self.left_out);
         if left_out > 0 {
             let note = format!("{left_out} more lines are left out, the log would become too long");
             self.write(&line(clock::now(), Level::WARN, &note, ""));
         }
-        let encoder = std::mem::replace(&mut self.encoder, Self::new().encoder);
-        encoder.finish().unwrap_or_default().into()
+        let lines = std::mem::replace(&mut self.lines, Lines::Finished(Bytes::new()));
+        let file = match lines {
+            Lines::Open { encoder, .. } => encoder.finish().unwrap_or_default().into(),
+            Lines::Finished(file) => file,
+        };
+        self.lines = Lines::Finished(file.clone());
+        file
+    }
+}
+
+impl Log {
+    fn add(&self, line: &str) {
+        lock(&self.buffer).add(line);
+        self.grown.send_replace(());
+    }
+
+    fn finish(&self) -> Bytes {
+        let file = lock(&self.buffer).finish();
+        self.grown.send_replace(());
+        file
     }
 }
 
 impl RunLogs {
     /// Begins to keep what is said within spans whose field `run` is `run`.
     pub(crate) fn begin(&self, run: &str) -> RunLog {
-        let buffer = Arc::new(Mutex::new(Buffer::new()));
-        lock(&self.buffers).insert(run.to_owned(), Arc::clone(&buffer));
+        let log = Arc::new(Log {
+            number: self.begun.fetch_add(1, Ordering::Relaxed),
+            buffer: Mutex::new(Buffer::new()),
+            grown: watch::Sender::default(),
+        });
+        lock(&self.logs).insert(run.to_owned(), Arc::clone(&log));
         RunLog {
             logs: self.clone(),
             run: run.to_owned(),
-            buffer,
+            log,
         }
+    }
+
+    /// Returns the log of a run that goes on in this process, to be read.
+    pub(crate) fn live(&self, run: &str) -> Option<LiveLog> {
+        self.log(run).map(LiveLog::new)
     }
 
     /// Returns the layer that fills the logs.
@@ -105,27 +183,29 @@ impl RunLogs {
         RunLogLayer { logs: self.clone() }
     }
 
-    fn buffer(&self, run: &str) -> Option<Arc<Mutex<Buffer>>> {
-        lock(&self.buffers).get(run).map(Arc::clone)
+    fn log(&self, run: &str) -> Option<Arc<Log>> {
+        lock(&self.logs).get(run).map(Arc::clone)
     }
 }
 
 impl RunLog {
     /// Ends the log and returns its gzip file.
-    pub(crate) fn finish(self) -> Bytes {
-        lock(&self.buffer).finish()
+    pub(crate) fn finish(&self) -> Bytes {
+        self.log.finish()
     }
 }
 
 impl Drop for RunLog {
     fn drop(&mut self) {
-        let mut buffers = lock(&self.logs.buffers);
+        // Whoever reads it waits for its end, however the run ended.
+        self.log.finish();
+        let mut logs = lock(&self.logs.logs);
         // A later run of the same name may have begun its own.
-        if buffers
+        if logs
             .get(&self.run)
-            .is_some_and(|buffer| Arc::ptr_eq(buffer, &self.buffer))
+            .is_some_and(|log| Arc::ptr_eq(log, &self.log))
         {
-            buffers.remove(&self.run);
+            logs.remove(&self.run);
         }
     }
 }
@@ -158,7 +238,7 @@ where
         let run = scope
             .into_iter()
             .find_map(|span| span.extensions().get::<RunName>().map(|run| run.0.clone()));
-        let Some(buffer) = run.and_then(|run| self.logs.buffer(&run)) else {
+        let Some(log) = run.and_then(|run| self.logs.log(&run)) else {
             return;
         };
         let mut words = Words::default();
@@ -169,7 +249,7 @@ where
             &words.message,
             &words.fields,
         );
-        lock(&buffer).add(&line);
+        log.add(&line);
     }
 }
 
@@ -275,7 +355,8 @@ mod tests {
             );
             assert_eq!(kept.lines().count(), 1);
             assert_eq!(text(&other.finish()), "");
-            assert!(lock(&logs.buffers).is_empty());
+            drop((one, other));
+            assert!(lock(&logs.logs).is_empty());
         });
     }
 
@@ -285,15 +366,18 @@ mod tests {
         let first = logs.begin("backup/a");
         let second = logs.begin("backup/a");
         drop(first);
-        assert!(logs.buffer("backup/a").is_some());
+        assert!(logs.log("backup/a").is_some());
         drop(second);
-        assert!(logs.buffer("backup/a").is_none());
+        assert!(logs.log("backup/a").is_none());
     }
 
     #[test]
     fn long_logs_are_cut_and_say_so() {
         let mut buffer = Buffer::new();
-        buffer.encoder.get_mut().resize(LIMIT, 0);
+        let Lines::Open { encoder, .. } = &mut buffer.lines else {
+            panic!("a new log is open");
+        };
+        encoder.get_mut().resize(LIMIT, 0);
         buffer.add("lost\n");
         assert_eq!(buffer.left_out, 1);
     }

@@ -2,18 +2,9 @@
 
 use std::time::Duration;
 
-use crate::api::{DEFAULT_NAMESPACE, GROUP, VERSION};
+use crate::api::{DEFAULT_NAMESPACE, GROUP, VERSION, definitions};
 use crate::cluster::{Cluster, ClusterError, ClusterErrorKind, Discovery, NamespaceState};
 
-/// The resource types that the server works with.
-const TYPES: [&str; 6] = [
-    "backups",
-    "configs",
-    "deletebackuprequests",
-    "downloadrequests",
-    "restores",
-    "schedules",
-];
 /// The first pause after the API server did not answer; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest such pause.
@@ -50,9 +41,10 @@ pub(crate) async fn check(cluster: &Cluster, namespace: &str) -> anyhow::Result<
     Ok(patiently(|| cluster.id()).await?)
 }
 
-fn missing_types(discovery: &Discovery) -> Vec<&'static str> {
-    TYPES
+fn missing_types(discovery: &Discovery) -> Vec<String> {
+    definitions()
         .into_iter()
+        .map(|definition| definition.spec.names.plural)
         .filter(|resource| discovery.served(GROUP, VERSION, resource).is_none())
         .collect()
 }
@@ -90,13 +82,15 @@ mod tests {
 
     #[test]
     fn names_the_types_that_are_missing() {
-        let served = TYPES
+        let all = definitions();
+        let served = all
             .iter()
-            .filter(|name| **name != "restores")
+            .map(|definition| definition.spec.names.plural.as_str())
+            .filter(|name| *name != "restores")
             .map(|name| ApiType {
                 group: GROUP.into(),
                 version: VERSION.into(),
-                resource: (*name).into(),
+                resource: name.into(),
                 ..ApiType::default()
             })
             .collect();
@@ -104,6 +98,6 @@ mod tests {
             missing_types(&Discovery::from_types(served, Vec::new())),
             ["restores"]
         );
-        assert_eq!(missing_types(&Discovery::default()).len(), 6);
+        assert_eq!(missing_types(&Discovery::default()).len(), all.len());
     }
 }

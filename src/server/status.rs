@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use kube::Api;
-use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -65,13 +65,24 @@ pub(crate) async fn get<K: DeserializeOwned>(
     if object.metadata.uid.as_deref() != Some(uid) {
         return Ok(None);
     }
-    Ok(Some(parse(&object).map(|parsed| Read {
-        object: parsed,
-        name: name.to_owned(),
-        uid: uid.to_owned(),
-        resource_version: object.metadata.resource_version.clone().unwrap_or_default(),
-        status: status_of(&object),
-    })))
+    Ok(Some(Read::of(&object)))
+}
+
+impl<K: DeserializeOwned> Read<K> {
+    /// Takes an object as the API server has just given it.
+    ///
+    /// # Errors
+    /// A sentence that says what of it cannot be read.
+    pub(crate) fn of(object: &DynamicObject) -> Result<Self, String> {
+        let metadata = &object.metadata;
+        Ok(Self {
+            object: parse(object)?,
+            name: metadata.name.clone().unwrap_or_default(),
+            uid: metadata.uid.clone().unwrap_or_default(),
+            resource_version: metadata.resource_version.clone().unwrap_or_default(),
+            status: status_of(object),
+        })
+    }
 }
 
 impl<K: Sync> Read<K> {
@@ -87,6 +98,23 @@ impl<K: Sync> Read<K> {
             "status": merge_diff(&self.status, &after),
         });
         patch_status(api, &self.name, &patch).await
+    }
+}
+
+impl<K: DeserializeOwned + Sync> Read<K> {
+    /// Changes what is not status if the object is still the version that was read; returns it as it is then.
+    pub(crate) async fn patch(
+        &self,
+        api: &Api<DynamicObject>,
+        mut patch: Value,
+    ) -> Result<Self, StatusError> {
+        patch["metadata"]["uid"] = self.uid.clone().into();
+        patch["metadata"]["resourceVersion"] = self.resource_version.clone().into();
+        let changed = api
+            .patch(&self.name, &patch_params(), &Patch::Merge(&patch))
+            .await
+            .map_err(refusal)?;
+        Self::of(&changed).map_err(|_| StatusError::Changed)
     }
 }
 
@@ -166,20 +194,64 @@ pub(crate) async fn patch_fields(
     .await
 }
 
+/// Sets one field of a status, if the object still is the one with this UID and its status still says of `held` what it
+/// is said to say: [`StatusError::Changed`] if not.
+///
+/// Other fields may have changed: unlike a write that needs the version that was read, this meets no conflict with them.
+pub(crate) async fn set_if_held(
+    api: &Api<DynamicObject>,
+    name: &str,
+    uid: &str,
+    held: (&str, &Value),
+    field: (&str, &Value),
+) -> Result<(), StatusError> {
+    let patch = json!([
+        {"op": "test", "path": "/metadata/uid", "value": uid},
+        {"op": "test", "path": format!("/status/{}", held.0), "value": held.1},
+        {"op": "add", "path": format!("/status/{}", field.0), "value": field.1},
+    ]);
+    let patch = serde_json::from_value(patch)
+        .map_err(|error| StatusError::Failed(kube::Error::SerdeError(error)))?;
+    let patch = Patch::Json::<()>(patch);
+    match api.patch_status(name, &patch_params(), &patch).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 422 => Err(StatusError::Changed),
+        Err(error) => Err(refusal(error)),
+    }
+}
+
 async fn patch_status(
     api: &Api<DynamicObject>,
     name: &str,
     patch: &Value,
 ) -> Result<(), StatusError> {
-    let params = PatchParams {
+    api.patch_status(name, &patch_params(), &Patch::Merge(patch))
+        .await
+        .map_err(refusal)?;
+    Ok(())
+}
+
+/// Returns the parameters of every patch of the server: they name the field manager.
+pub(crate) fn patch_params() -> PatchParams {
+    PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
-    };
-    match api.patch_status(name, &params, &Patch::Merge(patch)).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 409 => Err(StatusError::Changed),
-        Err(kube::Error::Api(status)) if status.code == 404 => Err(StatusError::Gone),
-        Err(error) => Err(StatusError::Failed(error)),
+    }
+}
+
+/// Returns the parameters of every creation by the server: they name the field manager.
+pub(crate) fn post_params() -> PostParams {
+    PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    }
+}
+
+fn refusal(error: kube::Error) -> StatusError {
+    match error {
+        kube::Error::Api(status) if status.code == 409 => StatusError::Changed,
+        kube::Error::Api(status) if status.code == 404 => StatusError::Gone,
+        error => StatusError::Failed(error),
     }
 }
 

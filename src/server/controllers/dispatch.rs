@@ -12,9 +12,12 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::server::config::ConfigState;
+use crate::api::error::chain;
+use crate::server::clock::Clock;
 use crate::server::leader::Term;
-use crate::server::objects::{Entry, Objects};
+use crate::server::objects::{Entry, Objects, any_changed};
+use crate::server::settings::World;
+use crate::server::status::StatusError;
 
 /// The first pause after work failed; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -28,6 +31,27 @@ pub(crate) enum Outcome {
     Done,
     /// Something did not work; try again later.
     Retry,
+    /// There is nothing to do before this time, until the object or the Config changes.
+    Until(Timestamp),
+}
+
+impl Outcome {
+    /// Returns what follows from a write that needed the version that was read. An object that is gone, or a term that
+    /// is over, leaves nothing to do; whatever else went wrong is tried again.
+    pub(crate) fn of_write(kind: &str, name: &str, result: Result<(), StatusError>) -> Self {
+        match result {
+            Ok(()) | Err(StatusError::Gone | StatusError::NotLeading) => Self::Done,
+            Err(error) => {
+                tracing::warn!(
+                    kind,
+                    name,
+                    error = chain(&error),
+                    "cannot write the status of an object; trying again"
+                );
+                Self::Retry
+            }
+        }
+    }
 }
 
 /// An object to work on.
@@ -52,6 +76,12 @@ pub(crate) trait Controller: Send + Sync + 'static {
     /// Returns whether there may be something to do for an object. Cheap: it is asked about every object at each change.
     fn wants(&self, object: &Self::Object) -> bool;
 
+    /// Returns what tells of changes to other kinds that this one's decisions depend on: they have every object looked
+    /// at again.
+    fn stirred_by(&self) -> Vec<watch::Receiver<u64>> {
+        Vec::new()
+    }
+
     /// Works on an object. Only the name and UID are certain; the object may have changed.
     fn work(self: Arc<Self>, task: Task, term: Term) -> impl Future<Output = Outcome> + Send;
 }
@@ -61,11 +91,13 @@ pub(crate) async fn dispatch<C: Controller>(
     controller: Arc<C>,
     objects: Objects<C::Object>,
     slots: usize,
-    mut config: watch::Receiver<ConfigState>,
+    mut world: watch::Receiver<World>,
+    clock: Clock,
     term: Term,
     stopping: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut changes = objects.changes();
+    let mut others = controller.stirred_by();
     let mut workers = JoinSet::new();
     let mut names: HashMap<Id, Candidate> = HashMap::new();
     let mut book = Book::default();
@@ -75,8 +107,9 @@ pub(crate) async fn dispatch<C: Controller>(
             return Ok(());
         }
         changes.mark_unchanged();
-        config.mark_unchanged();
+        world.mark_unchanged();
         if open && objects.synced() {
+            book.wake(clock.now());
             let candidates = candidates(&*controller, &objects);
             let free = slots.saturating_sub(workers.len());
             for candidate in book.pick(candidates, free, Instant::now()) {
@@ -89,9 +122,16 @@ pub(crate) async fn dispatch<C: Controller>(
         let due = (open && workers.len() < slots)
             .then(|| book.next_due())
             .flatten();
+        let wakes = (open && workers.len() < slots)
+            .then(|| book.next_waking())
+            .flatten();
         tokio::select! {
             changed = changes.changed() => changed?,
-            changed = config.changed() => {
+            changed = world.changed() => {
+                changed?;
+                book.forget_done();
+            }
+            changed = any_changed(&mut others) => {
                 changed?;
                 book.forget_done();
             }
@@ -108,6 +148,7 @@ pub(crate) async fn dispatch<C: Controller>(
                 }
             }
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+            () = clock.sleep_until(wakes.unwrap_or(Timestamp::MAX)), if wakes.is_some() => {}
             () = stopping.cancelled(), if open => {}
             () = term.lost().cancelled(), if open => {}
         }
@@ -147,11 +188,16 @@ struct Candidate {
 /// Who is worked on, who is done with, and who waits for another try.
 #[derive(Debug, Default)]
 struct Book {
-    running: HashMap<String, String>,
+    /// By name: the UID, and in which round the work began.
+    running: HashMap<String, (String, u64)>,
+    /// Counts how often everybody became a candidate again.
+    round: u64,
     /// The version, by UID, at which there was nothing to do.
     done: HashMap<String, String>,
     /// By UID: the number of tries that failed, and when the next is due.
     failed: HashMap<String, (u32, Instant)>,
+    /// By UID: when there is something to do again for whoever is done with.
+    waiting: HashMap<String, Timestamp>,
 }
 
 impl Book {
@@ -167,6 +213,7 @@ impl Book {
             candidates.iter().map(|one| one.task.uid.as_str()).collect();
         self.done.retain(|uid, _| known.contains(uid.as_str()));
         self.failed.retain(|uid, _| known.contains(uid.as_str()));
+        self.waiting.retain(|uid, _| known.contains(uid.as_str()));
         candidates.retain(|one| {
             let uid = &one.task.uid;
             !self.running.contains_key(&one.task.name)
@@ -177,18 +224,30 @@ impl Book {
         candidates.truncate(free);
         for one in &candidates {
             self.running
-                .insert(one.task.name.clone(), one.task.uid.clone());
+                .insert(one.task.name.clone(), (one.task.uid.clone(), self.round));
         }
         candidates
     }
 
     fn ended(&mut self, candidate: Candidate, outcome: Outcome, now: Instant) {
-        self.running.remove(&candidate.task.name);
+        let begun = self.running.remove(&candidate.task.name);
+        // What changed after the work began may have been overlooked.
+        let current = begun.is_some_and(|(_, round)| round == self.round);
         let uid = candidate.task.uid;
+        self.waiting.remove(&uid);
         match outcome {
+            Outcome::Until(time) => {
+                self.failed.remove(&uid);
+                if current {
+                    self.waiting.insert(uid.clone(), time);
+                    self.done.insert(uid, candidate.resource_version);
+                }
+            }
             Outcome::Done => {
                 self.failed.remove(&uid);
-                self.done.insert(uid, candidate.resource_version);
+                if current {
+                    self.done.insert(uid, candidate.resource_version);
+                }
             }
             Outcome::Retry => {
                 self.done.remove(&uid);
@@ -200,16 +259,37 @@ impl Book {
         }
     }
 
+    /// Makes everybody a candidate again whose time has come.
+    fn wake(&mut self, now: Timestamp) {
+        let Self { waiting, done, .. } = self;
+        waiting.retain(|uid, time| {
+            let waits = *time > now;
+            if !waits {
+                done.remove(uid);
+            }
+            waits
+        });
+    }
+
+    /// Returns when the first of those who wait is to be woken.
+    fn next_waking(&self) -> Option<Timestamp> {
+        self.waiting.values().min().copied()
+    }
+
     /// Makes everybody a candidate again who had nothing to do.
     fn forget_done(&mut self) {
         self.done.clear();
+        self.round += 1;
     }
 
     /// Returns when the next try is due.
     fn next_due(&self) -> Option<Instant> {
         self.failed
             .iter()
-            .filter(|(uid, _)| !self.running.values().any(|running| running == *uid))
+            .filter(|(uid, _)| {
+                let mut running = self.running.values();
+                !running.any(|(running, _)| running == *uid)
+            })
             .map(|(_, (_, due))| *due)
             .min()
     }
@@ -268,6 +348,46 @@ mod tests {
             names(&book.pick(vec![candidate("a", "2", 1)], 1, now)),
             ["a"]
         );
+    }
+
+    #[tokio::test]
+    async fn what_changes_elsewhere_during_the_work_is_not_overlooked() {
+        let mut book = Book::default();
+        let now = Instant::now();
+        let later = Outcome::Until(Timestamp::MAX);
+        for outcome in [Outcome::Done, later] {
+            let picked = book.pick(vec![candidate("a", "1", 1)], 1, now).remove(0);
+            book.forget_done();
+            book.ended(picked, outcome, now);
+            let again = book.pick(vec![candidate("a", "1", 1)], 1, now);
+            assert_eq!(names(&again), ["a"], "{outcome:?}");
+            book.ended(again.into_iter().next().unwrap(), outcome, now);
+            assert!(book.pick(vec![candidate("a", "1", 1)], 1, now).is_empty());
+            book.forget_done();
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_time_is_woken_then() {
+        let mut book = Book::default();
+        let now = Instant::now();
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let picked = book.pick(vec![candidate("a", "1", 1)], 1, now).remove(0);
+        book.ended(picked, Outcome::Until(at(60)), now);
+        assert_eq!(book.next_waking(), Some(at(60)));
+        book.wake(at(59));
+        assert!(book.pick(vec![candidate("a", "1", 1)], 1, now).is_empty());
+        // A change counts before the time has come.
+        assert_eq!(
+            names(&book.pick(vec![candidate("a", "2", 1)], 0, now)).len(),
+            0
+        );
+        book.wake(at(60));
+        assert_eq!(
+            names(&book.pick(vec![candidate("a", "1", 1)], 1, now)),
+            ["a"]
+        );
+        assert_eq!(book.next_waking(), None);
     }
 
     #[tokio::test]

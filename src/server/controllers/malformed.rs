@@ -17,6 +17,17 @@ pub(crate) async fn refuse(
     phase: &str,
     errors_field: &str,
 ) -> Outcome {
+    let fields = json!({ "phase": phase, errors_field: [problem] });
+    refuse_with(api, task, problem, fields).await
+}
+
+/// The same with a status of the caller's.
+pub(crate) async fn refuse_with(
+    api: &Api<DynamicObject>,
+    task: &Task,
+    problem: &str,
+    fields: Value,
+) -> Outcome {
     let object = match api.get_opt(&task.name).await {
         Ok(Some(object)) => object,
         Ok(None) => return Outcome::Done,
@@ -28,7 +39,6 @@ pub(crate) async fn refuse(
     if !is_open(object.data.get("status")) {
         return Outcome::Done;
     }
-    let fields = json!({ "phase": phase, errors_field: [problem] });
     match status::patch_fields(api, &task.name, &task.uid, fields).await {
         Ok(()) => tracing::warn!(name = task.name, problem, "refused an object"),
         Err(error) => tracing::warn!(
@@ -46,7 +56,7 @@ fn is_open(status: Option<&Value>) -> bool {
     let phase = status
         .and_then(|status| status.get("phase"))
         .and_then(Value::as_str);
-    matches!(phase, None | Some("" | "New" | "InProgress"))
+    matches!(phase, None | Some("" | "New" | "InProgress" | "Enabled"))
 }
 
 #[cfg(test)]
@@ -61,6 +71,7 @@ mod tests {
             (Some(json!({"phase": 5})), true),
             (Some(json!({"phase": ""})), true),
             (Some(json!({"phase": "InProgress"})), true),
+            (Some(json!({"phase": "Enabled"})), true),
             (Some(json!({"phase": "FailedValidation"})), false),
             (Some(json!({"phase": "Completed"})), false),
         ] {

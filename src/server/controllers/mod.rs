@@ -4,33 +4,50 @@ mod attend;
 pub(crate) mod backup;
 pub(crate) mod deletion;
 pub(crate) mod dispatch;
+pub(crate) mod download;
+pub(crate) mod expiry;
 mod malformed;
 pub(crate) mod restore;
+pub(crate) mod schedule;
+pub(crate) mod sync;
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use kube::Api;
 use kube::api::DynamicObject;
 use kube::core::ApiResource;
-use kube::{CustomResourceExt as _, Resource};
+use kube::runtime::watcher;
+use kube::{CustomResourceExt, Resource};
+use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::config::ConfigState;
+use super::clock::Clock;
+use super::downloads::Downloads;
+use super::events::Events;
 use super::leader::Term;
 use super::metrics::Metrics;
 use super::objects::Objects;
 use super::run_log::RunLogs;
+use super::settings::{Notes, World};
 use super::supervise::Supervisor;
-use crate::api::{Backup, Config, DeleteBackupRequest, Restore};
+use crate::api::{
+    Backup, BackupStorageLocation, Config, DeleteBackupRequest, DownloadRequest, Restore, Schedule,
+    VolumeSnapshotLocation,
+};
 use crate::cluster::Cluster;
 
-use self::dispatch::dispatch;
+use self::dispatch::{Controller, dispatch};
 
 /// Restores carried out at once, beside the backups.
 const CONCURRENT_RESTORES: usize = 2;
 /// Deletions carried out at once: they only send small requests to the store.
 const CONCURRENT_DELETIONS: usize = 2;
+/// Schedules looked at once: each look ends after a few requests.
+const CONCURRENT_SCHEDULES: usize = 2;
+/// Downloads looked for at once; somebody waits for each.
+const CONCURRENT_DOWNLOADS: usize = 8;
 
 /// What every controller needs.
 #[derive(Debug)]
@@ -41,11 +58,17 @@ pub(crate) struct Context {
     pub(crate) identity: String,
     pub(crate) apis: Apis,
     pub(crate) watched: Watched,
-    pub(crate) config: watch::Receiver<ConfigState>,
+    pub(crate) world: watch::Receiver<World>,
+    pub(crate) clock: Clock,
+    pub(crate) events: Events,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) run_logs: RunLogs,
-    /// Has the location checked again.
+    /// Makes links to this server; `None` if it serves no downloads.
+    pub(crate) downloads: Option<Arc<Downloads>>,
+    /// Has the locations checked again.
     pub(crate) recheck: Arc<Notify>,
+    /// Where sync says what users should know of a location.
+    pub(crate) notes: watch::Sender<Notes>,
 }
 
 /// The custom resources of the server's namespace.
@@ -54,7 +77,11 @@ pub(crate) struct Apis {
     pub(crate) backups: Api<DynamicObject>,
     pub(crate) configs: Api<DynamicObject>,
     pub(crate) deletions: Api<DynamicObject>,
+    pub(crate) downloads: Api<DynamicObject>,
+    pub(crate) locations: Api<DynamicObject>,
     pub(crate) restores: Api<DynamicObject>,
+    pub(crate) schedules: Api<DynamicObject>,
+    pub(crate) snapshot_locations: Api<DynamicObject>,
 }
 
 /// What the watches have told of them.
@@ -63,7 +90,10 @@ pub(crate) struct Watched {
     pub(crate) backups: Objects<Backup>,
     pub(crate) configs: Objects<Config>,
     pub(crate) deletions: Objects<DeleteBackupRequest>,
+    pub(crate) downloads: Objects<DownloadRequest>,
+    pub(crate) locations: Objects<BackupStorageLocation>,
     pub(crate) restores: Objects<Restore>,
+    pub(crate) schedules: Objects<Schedule>,
 }
 
 impl Apis {
@@ -72,7 +102,11 @@ impl Apis {
             backups: api::<Backup>(client, namespace),
             configs: api::<Config>(client, namespace),
             deletions: api::<DeleteBackupRequest>(client, namespace),
+            downloads: api::<DownloadRequest>(client, namespace),
+            locations: api::<BackupStorageLocation>(client, namespace),
             restores: api::<Restore>(client, namespace),
+            schedules: api::<Schedule>(client, namespace),
+            snapshot_locations: api::<VolumeSnapshotLocation>(client, namespace),
         }
     }
 }
@@ -87,26 +121,16 @@ fn api<K: Resource<DynamicType = ()>>(
 impl Watched {
     /// Starts the watches.
     pub(crate) fn start(&self, apis: &Apis, tasks: &mut Supervisor) {
-        let all = kube::runtime::watcher::Config::default;
-        let name = format!("metadata.name={}", super::config::CONFIG_NAME);
-        let configs =
-            self.configs
-                .clone()
-                .watch(apis.configs.clone(), all().fields(&name), "Config");
-        tasks.spawn("watches the Config", configs);
-        let backups = self
-            .backups
-            .clone()
-            .watch(apis.backups.clone(), all(), "Backup");
-        tasks.spawn("watches Backups", backups);
-        let restores = self
-            .restores
-            .clone()
-            .watch(apis.restores.clone(), all(), "Restore");
-        tasks.spawn("watches Restores", restores);
-        let deletions = self.deletions.clone();
-        let deletions = deletions.watch(apis.deletions.clone(), all(), "DeleteBackupRequest");
-        tasks.spawn("watches DeleteBackupRequests", deletions);
+        let name = format!("metadata.name={}", super::locations::CONFIG_NAME);
+        let only_default = watcher::Config::default().fields(&name);
+        watch_kind(&self.configs, &apis.configs, only_default, tasks);
+        let all = watcher::Config::default;
+        watch_kind(&self.backups, &apis.backups, all(), tasks);
+        watch_kind(&self.deletions, &apis.deletions, all(), tasks);
+        watch_kind(&self.downloads, &apis.downloads, all(), tasks);
+        watch_kind(&self.locations, &apis.locations, all(), tasks);
+        watch_kind(&self.restores, &apis.restores, all(), tasks);
+        watch_kind(&self.schedules, &apis.schedules, all(), tasks);
     }
 
     /// Waits until every kind has been listed once.
@@ -114,8 +138,11 @@ impl Watched {
         tokio::join!(
             self.configs.until_synced(),
             self.backups.until_synced(),
-            self.restores.until_synced(),
             self.deletions.until_synced(),
+            self.downloads.until_synced(),
+            self.locations.until_synced(),
+            self.restores.until_synced(),
+            self.schedules.until_synced(),
         );
     }
 
@@ -124,14 +151,30 @@ impl Watched {
         [
             (self.configs.synced(), Config::crd_name()),
             (self.backups.synced(), Backup::crd_name()),
-            (self.restores.synced(), Restore::crd_name()),
             (self.deletions.synced(), DeleteBackupRequest::crd_name()),
+            (self.downloads.synced(), DownloadRequest::crd_name()),
+            (self.locations.synced(), BackupStorageLocation::crd_name()),
+            (self.restores.synced(), Restore::crd_name()),
+            (self.schedules.synced(), Schedule::crd_name()),
         ]
         .into_iter()
         .filter(|(synced, _)| !synced)
         .map(|(_, name)| name.to_owned())
         .collect()
     }
+}
+
+fn watch_kind<K>(
+    objects: &Objects<K>,
+    api: &Api<DynamicObject>,
+    config: watcher::Config,
+    tasks: &mut Supervisor,
+) where
+    K: Resource<DynamicType = ()> + CustomResourceExt + DeserializeOwned + Debug + Send + Sync,
+    K: 'static,
+{
+    let watch = objects.clone().watch(api.clone(), config, K::crd_name());
+    tasks.spawn("watches Ark's resources", watch);
 }
 
 /// Starts every controller for a term; each ends with it.
@@ -142,33 +185,59 @@ pub(crate) fn start(
     stopping: &CancellationToken,
 ) -> Supervisor {
     let mut tasks = Supervisor::default();
-    let config = || context.config.clone();
-    let backups = dispatch(
-        Arc::new(backup::Backups::new(Arc::clone(context))),
-        context.watched.backups.clone(),
-        concurrent_backups,
-        config(),
-        term.clone(),
-        stopping.clone(),
-    );
-    tasks.spawn("makes backups", backups);
-    let restores = dispatch(
-        Arc::new(restore::Restores::new(Arc::clone(context))),
-        context.watched.restores.clone(),
-        CONCURRENT_RESTORES,
-        config(),
-        term.clone(),
-        stopping.clone(),
-    );
-    tasks.spawn("carries out restores", restores);
-    let deletions = dispatch(
-        Arc::new(deletion::Deletions::new(Arc::clone(context))),
-        context.watched.deletions.clone(),
-        CONCURRENT_DELETIONS,
-        config(),
-        term.clone(),
-        stopping.clone(),
-    );
-    tasks.spawn("deletes backups", deletions);
+    let backups = Arc::new(backup::Backups::new(Arc::clone(context)));
+    let restores = Arc::new(restore::Restores::new(Arc::clone(context)));
+    let deletions = Arc::new(deletion::Deletions::new(Arc::clone(context)));
+    let downloads = Arc::new(download::Downloads::new(Arc::clone(context)));
+    let watched = &context.watched;
+    let start = Start {
+        context,
+        term,
+        stopping,
+    };
+    let run = start.controller(backups, &watched.backups, concurrent_backups);
+    tasks.spawn("makes backups", run);
+    let run = start.controller(restores, &watched.restores, CONCURRENT_RESTORES);
+    tasks.spawn("carries out restores", run);
+    let run = start.controller(deletions, &watched.deletions, CONCURRENT_DELETIONS);
+    tasks.spawn("deletes backups", run);
+    let run = start.controller(downloads, &watched.downloads, CONCURRENT_DOWNLOADS);
+    tasks.spawn("answers download requests", run);
+    let schedules = Arc::new(schedule::Schedules::new(Arc::clone(context)));
+    let run = start.controller(schedules, &watched.schedules, CONCURRENT_SCHEDULES);
+    tasks.spawn("follows schedules", run);
+    let (term, stopping) = (term.clone(), stopping.clone());
+    let run = expiry::run(Arc::clone(context), term.clone(), stopping.clone());
+    tasks.spawn("has expired backups removed", run);
+    let run = expiry::debris::run(Arc::clone(context), term.clone(), stopping.clone());
+    tasks.spawn("removes what dead runs left", run);
+    let run = sync::run(Arc::clone(context), term, stopping);
+    tasks.spawn("shows stored backups", run);
     tasks
+}
+
+/// What the controllers of a term have in common.
+struct Start<'a> {
+    context: &'a Arc<Context>,
+    term: &'a Term,
+    stopping: &'a CancellationToken,
+}
+
+impl Start<'_> {
+    fn controller<C: Controller>(
+        &self,
+        controller: Arc<C>,
+        objects: &Objects<C::Object>,
+        slots: usize,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send + use<C> {
+        dispatch(
+            controller,
+            objects.clone(),
+            slots,
+            self.context.world.clone(),
+            self.context.clock.clone(),
+            self.term.clone(),
+            self.stopping.clone(),
+        )
+    }
 }

@@ -1,7 +1,10 @@
 //! What to do about a Backup. Pure.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::{Value, json};
 
 use crate::api::{
     Backup, BackupPhase, BackupStatus, Part, Progress, RunHolder, duration, labels, names, validate,
@@ -22,6 +25,8 @@ pub(crate) enum Location<'a> {
     RestoreOnly,
     /// It cannot be used; a sentence for each reason.
     Unusable(&'a [String]),
+    /// Nothing may be written to the one of this name.
+    ReadOnly(&'a str),
     /// It can be used; this is stored under the name.
     Usable(Option<&'a Backup>),
 }
@@ -59,7 +64,9 @@ pub(crate) fn decide(backup: &Backup, location: &Location<'_>) -> Decision {
     match location {
         Location::RestoreOnly => Decision::Nothing,
         // A run that goes on in spite of everything waits for better times.
-        Location::Unknown | Location::Unusable(_) if in_progress => Decision::Nothing,
+        Location::Unknown | Location::Unusable(_) | Location::ReadOnly(_) if in_progress => {
+            Decision::Nothing
+        }
         Location::Usable(Some(record)) if owns(backup, record) => {
             Decision::Adopt(Box::new(record.status.clone().unwrap_or_default()))
         }
@@ -80,8 +87,18 @@ pub(crate) fn decide(backup: &Backup, location: &Location<'_>) -> Decision {
             }
         }
         // What sync made is never a request for a backup.
-        Location::Usable(None) | Location::Unknown | Location::Unusable(_) if is_synced(backup) => Decision::Nothing,
-        Location::Unknown | Location::Unusable(_) | Location::Usable(_) => decide_new(backup, location),
+        Location::Usable(None)
+        | Location::Unknown
+        | Location::Unusable(_)
+        | Location::ReadOnly(_)
+            if is_synced(backup) =>
+        {
+            Decision::Nothing
+        }
+        Location::Unknown
+        | Location::Unusable(_)
+        | Location::ReadOnly(_)
+        | Location::Usable(_) => decide_new(backup, location),
     }
 }
 
@@ -93,6 +110,9 @@ fn decide_new(backup: &Backup, location: &Location<'_>) -> Decision {
                 .iter()
                 .map(|reason| format!("backups cannot be stored now: {reason}")),
         ),
+        Location::ReadOnly(name) => problems.push(format!(
+            "location {name} is read-only: no backup can be stored in it; name another one with storageLocation"
+        )),
         Location::Usable(Some(record)) => problems.push(name_taken(record)),
         Location::Usable(None) | Location::Unknown | Location::RestoreOnly => {}
     }
@@ -119,6 +139,27 @@ fn problems(backup: &Backup) -> Vec<String> {
     problems
 }
 
+/// Returns what is wrong with the snapshot locations that a Backup names; each name comes with its location's provider,
+/// if there is such a location.
+pub(crate) fn snapshot_location_problems(named: &[(String, Option<String>)]) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut of_provider: BTreeMap<&str, &str> = BTreeMap::new();
+    for (name, provider) in named {
+        let Some(provider) = provider else {
+            problems.push(format!(
+                "volumeSnapshotLocations: there is no location {name}; `ark snapshot-location get` lists those there are"
+            ));
+            continue;
+        };
+        if let Some(other) = of_provider.insert(provider, name) {
+            problems.push(format!(
+                "volumeSnapshotLocations: {other} and {name} are both of provider {provider}; name one a provider"
+            ));
+        }
+    }
+    problems
+}
+
 pub(crate) fn name_taken(record: &Backup) -> String {
     let made = record
         .status
@@ -139,6 +180,19 @@ pub(crate) fn owns(backup: &Backup, record: &Backup) -> bool {
     uids.into_iter().flatten().any(|uid| uid == stored)
 }
 
+/// Returns the patch that writes into a Backup where it is kept; `None` if it says so already.
+pub(crate) fn pinned(backup: &Backup, location: &str) -> Option<Value> {
+    let label = names::label_value(location);
+    let labels = backup.metadata.labels.as_ref();
+    let labelled = labels.and_then(|labels| labels.get(labels::STORAGE_LOCATION)) == Some(&label);
+    (backup.spec.storage_location != location || !labelled).then(|| {
+        json!({
+            "metadata": {"labels": {labels::STORAGE_LOCATION: label}},
+            "spec": {"storageLocation": location},
+        })
+    })
+}
+
 /// Returns whether sync made this Backup of a record, whose status it has yet to get.
 pub(crate) fn is_synced(backup: &Backup) -> bool {
     origin(backup).is_some()
@@ -149,6 +203,14 @@ fn origin(backup: &Backup) -> Option<&String> {
     annotations.get(labels::ORIGIN_UID)
 }
 
+fn expiration(backup: &Backup, now: Timestamp) -> Option<Time> {
+    let ttl = backup.spec.ttl.as_deref();
+    ttl.and_then(|ttl| duration::parse(ttl).ok())
+        .filter(|ttl| !ttl.is_zero())
+        .and_then(|ttl| now.checked_add(ttl).ok())
+        .map(Time)
+}
+
 /// Returns the status of a Backup whose run begins.
 pub(crate) fn taken(
     backup: &Backup,
@@ -157,19 +219,10 @@ pub(crate) fn taken(
     cluster_id: &str,
     now: Timestamp,
 ) -> BackupStatus {
-    let ttl = backup
-        .spec
-        .ttl
-        .as_deref()
-        .and_then(|ttl| duration::parse(ttl).ok());
-    let expiration = ttl
-        .filter(|ttl| !ttl.is_zero())
-        .and_then(|ttl| now.checked_add(ttl).ok())
-        .map(Time);
     BackupStatus {
         version: Some(VERSION),
         format_version: Some(FORMAT_VERSION.to_owned()),
-        expiration,
+        expiration: expiration(backup, now),
         phase: BackupPhase::InProgress,
         start_timestamp: Some(Time(now)),
         run: Some(RunHolder {
@@ -218,9 +271,12 @@ pub(crate) fn failed(before: &BackupStatus, reason: String, now: Timestamp) -> B
     }
 }
 
-/// Returns the status of a Backup that is refused.
-pub(crate) fn refused(problems: Vec<String>) -> BackupStatus {
+/// Returns the status of a Backup that is refused. It expires as others do, else those that a schedule cannot make would
+/// never be gone.
+pub(crate) fn refused(backup: &Backup, problems: Vec<String>, now: Timestamp) -> BackupStatus {
     BackupStatus {
+        version: Some(VERSION),
+        expiration: expiration(backup, now),
         phase: BackupPhase::FailedValidation,
         validation_errors: problems,
         ..BackupStatus::default()

@@ -128,11 +128,12 @@ fn the_ttl_counts_from_the_start() {
         let mut one = backup("1", BackupPhase::New, 0);
         one.spec.ttl = ttl.map(str::to_owned);
         let status = taken(&one, "me", 1, "cluster", now);
-        assert_eq!(
-            status.expiration.map(|time| time.0.to_string()).as_deref(),
-            expiration
-        );
+        let expires = status.expiration.as_ref().map(|time| time.0.to_string());
+        assert_eq!(expires.as_deref(), expiration);
         assert_eq!(status.phase, BackupPhase::InProgress);
+        let refused = refused(&one, vec!["no".into()], now);
+        assert_eq!(refused.expiration, status.expiration);
+        assert_eq!(refused.phase, BackupPhase::FailedValidation);
     }
 }
 
@@ -151,4 +152,23 @@ fn endings() {
     let status = failed(&taken, "why".into(), now);
     assert_eq!(status.phase, BackupPhase::Failed);
     assert!(status.start_timestamp.is_some());
+}
+
+#[test]
+fn snapshot_locations_exist_and_are_one_a_provider() {
+    let named = |all: &[(&str, Option<&str>)]| {
+        let all: Vec<_> = all
+            .iter()
+            .map(|(name, provider)| ((*name).to_owned(), provider.map(str::to_owned)))
+            .collect();
+        snapshot_location_problems(&all)
+    };
+    assert!(named(&[("a", Some("aws")), ("b", Some("gcp"))]).is_empty());
+    let missing = named(&[("a", None)]);
+    assert!(missing[0].contains("there is no location a"), "{missing:?}");
+    let twice = named(&[("a", Some("aws")), ("b", Some("aws"))]);
+    assert!(
+        twice[0].contains("a and b are both of provider aws"),
+        "{twice:?}"
+    );
 }

@@ -1,6 +1,7 @@
 //! The backup controller: takes Backups, has them made, commits them, and says how it went.
 
 pub(crate) mod decide;
+mod hooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +15,13 @@ use super::attend::attend;
 use super::dispatch::{Controller, Outcome, Task};
 use super::malformed;
 use crate::api::error::chain;
-use crate::api::{Backup, BackupPhase, BackupStatus, Progress, labels};
-use crate::server::clock;
-use crate::server::config::{ConfigState, Settings};
-use crate::server::engines::{self, BackupRun, CommitError, RunError, StoredBackup};
+use crate::api::{Backup, BackupPhase, BackupStatus, Progress, VolumeSnapshotLocation};
+use crate::server::engines::{self, BackupRun, CommitError, HookNotes, RunError, StoredBackup};
 use crate::server::leader::{Standing, Term};
 use crate::server::metrics::Ending;
+use crate::server::objects::parse;
 use crate::server::run_log::RunLog;
+use crate::server::settings::{Place, Whereabouts, location_of};
 use crate::server::status::{self, Read, StatusError};
 
 /// The pause before a question to the API server is asked again.
@@ -36,9 +37,10 @@ pub(crate) struct Backups {
 struct Run<'a> {
     task: &'a Task,
     backup: &'a Backup,
-    settings: &'a Settings,
+    place: &'a Place,
     term: &'a Term,
     status: BackupStatus,
+    earlier_hooks: HookNotes,
     schedule: &'a str,
 }
 
@@ -58,11 +60,11 @@ impl Controller for Backups {
     const KIND: &'static str = "Backup";
 
     fn wants(&self, backup: &Backup) -> bool {
-        let phase = backup.status.as_ref().map(|status| &status.phase);
-        matches!(
-            phase,
-            None | Some(BackupPhase::New | BackupPhase::InProgress)
-        )
+        match backup.status.as_ref().map(|status| &status.phase) {
+            // What sync made gets its status from sync.
+            None | Some(BackupPhase::New) => !decide::is_synced(backup),
+            Some(phase) => *phase == BackupPhase::InProgress,
+        }
     }
 
     async fn work(self: Arc<Self>, task: Task, term: Term) -> Outcome {
@@ -73,7 +75,15 @@ impl Controller for Backups {
                 .await;
         }
         match status::get::<Backup>(api, &task.name, &task.uid).await {
-            Ok(Some(Ok(read))) => Box::pin(self.look(&task, &read, &term)).await,
+            Ok(Some(Ok(read))) if hooks::are_owed(&read.object) => {
+                match self.settle_hooks(&task, read, &term).await {
+                    Ok((read, notes)) => Box::pin(self.look(&task, &read, notes, &term)).await,
+                    Err(outcome) => outcome,
+                }
+            }
+            Ok(Some(Ok(read))) => {
+                Box::pin(self.look(&task, &read, HookNotes::default(), &term)).await
+            }
             // Gone, or changed so that it cannot be read: the watch tells.
             Ok(_) => Outcome::Done,
             Err(error) => {
@@ -89,45 +99,28 @@ impl Backups {
         Self { context }
     }
 
-    async fn look(&self, task: &Task, read: &Read<Backup>, term: &Term) -> Outcome {
+    /// Decides what to do, and does it. `notes` say what came of post hooks that were owed.
+    async fn look(
+        &self,
+        task: &Task,
+        read: &Read<Backup>,
+        notes: HookNotes,
+        term: &Term,
+    ) -> Outcome {
         let backup = &read.object;
         if !self.wants(backup) {
             return Outcome::Done;
         }
-        let state = self.context.config.borrow().clone();
-        let in_progress = backup
-            .status
-            .as_ref()
-            .is_some_and(|status| status.phase == BackupPhase::InProgress);
-        let record;
-        let reasons;
-        let (location, settings) = match &state {
-            ConfigState::Pending | ConfigState::Missing => (Location::Unknown, None),
-            ConfigState::Unusable(reasons) => (Location::Unusable(reasons), None),
-            ConfigState::Usable(settings) if settings.restore_only => (Location::RestoreOnly, None),
-            // Whether a new name is free is seen when the run begins; only what may be stored already is looked up.
-            ConfigState::Usable(settings) if !in_progress && !decide::is_synced(backup) => {
-                (Location::Usable(None), Some(settings))
-            }
-            ConfigState::Usable(settings) => match settings.location.record(&task.name).await {
-                Ok(found) => {
-                    record = found.map(|record| record.backup);
-                    (Location::Usable(record.as_ref()), Some(settings))
-                }
-                Err(reason) if in_progress => {
-                    tracing::warn!(backup = task.name, reason, "cannot look into the location");
-                    return Outcome::Retry;
-                }
-                Err(reason) => {
-                    reasons = [reason];
-                    (Location::Unusable(&reasons), None)
-                }
-            },
-        };
         let status = backup.status.clone().unwrap_or_default();
-        let ending = match (decide::decide(backup, &location), settings) {
-            (Decision::Run(attempt), Some(settings)) => {
-                return Box::pin(self.run(task, read, settings, attempt, term)).await;
+        let Some((decision, place)) = self.decide(task, backup).await else {
+            return Outcome::Retry;
+        };
+        let ending = match (decision, place) {
+            (Decision::Run(attempt), Some(place)) => {
+                return match self.pin(read, &place).await {
+                    Ok(read) => Box::pin(self.run(task, &read, &place, attempt, notes, term)).await,
+                    Err(error) => Outcome::of_write(Self::KIND, &task.name, Err(error)),
+                };
             }
             (Decision::Nothing | Decision::Run(_), _) => return Outcome::Done,
             (Decision::Refuse(problems), _) => {
@@ -138,8 +131,8 @@ impl Backups {
                 );
                 self.context
                     .metrics
-                    .backup_ends(schedule(backup), Ending::Refused);
-                decide::refused(problems)
+                    .backup_ends(backup.schedule().unwrap_or_default(), Ending::Refused);
+                decide::refused(backup, problems, self.context.clock.now())
             }
             (Decision::Adopt(stored), _) => {
                 tracing::info!(
@@ -148,22 +141,120 @@ impl Backups {
                 );
                 *stored
             }
-            (Decision::Fail(reason), settings) => {
-                if let Some(settings) = settings {
-                    self.remove_debris(task, settings).await;
+            (Decision::Fail(mut reason), place) => {
+                for (namespace, problems) in &notes.results.warnings.namespaces {
+                    reason.extend(
+                        problems
+                            .iter()
+                            .map(|one| format!("; namespace {namespace}: {one}")),
+                    );
+                }
+                if let Some(place) = place.filter(|place| place.is_writable()) {
+                    self.remove_debris(task, &place).await;
                 }
                 tracing::error!(backup = task.name, reason, "a Backup failed");
                 self.context
                     .metrics
-                    .backup_ends(schedule(backup), Ending::Failure);
-                decide::failed(&status, reason, clock::now())
+                    .backup_ends(backup.schedule().unwrap_or_default(), Ending::Failure);
+                decide::failed(&status, reason, self.context.clock.now())
             }
         };
-        written(
-            &task.name,
-            read.replace_status(&self.context.apis.backups, &ending)
-                .await,
-        )
+        let result = read
+            .replace_status(&self.context.apis.backups, &ending)
+            .await;
+        if result.is_ok() {
+            self.context.events.backup(backup, &ending);
+        }
+        Outcome::of_write(Self::KIND, &task.name, result)
+    }
+
+    /// Gathers what is known of where a Backup goes, and decides what to do about it; `None` if something could not be
+    /// asked.
+    async fn decide(&self, task: &Task, backup: &Backup) -> Option<(Decision, Option<Arc<Place>>)> {
+        let world = self.context.world.borrow().clone();
+        let in_progress = backup
+            .status
+            .as_ref()
+            .is_some_and(|status| status.phase == BackupPhase::InProgress);
+        let record;
+        let reasons;
+        let whereabouts = world.find(location_of(backup));
+        let (location, place) = match &whereabouts {
+            _ if world.restore_only() => (Location::RestoreOnly, None),
+            Whereabouts::Unknown => (Location::Unknown, None),
+            Whereabouts::Unusable(reasons) => (Location::Unusable(reasons), None),
+            // Whether a new name is free is seen when the run begins; only what may be stored already is looked up.
+            Whereabouts::At(place) if !in_progress => {
+                let location = if place.is_writable() {
+                    Location::Usable(None)
+                } else {
+                    Location::ReadOnly(&place.name)
+                };
+                (location, Some(place))
+            }
+            Whereabouts::At(place) => match place.location.record(&task.name).await {
+                Ok(found) => {
+                    record = found.map(|record| record.backup);
+                    let location = if place.is_writable() || record.is_some() {
+                        Location::Usable(record.as_ref())
+                    } else {
+                        Location::ReadOnly(&place.name)
+                    };
+                    (location, Some(place))
+                }
+                Err(reason) if in_progress => {
+                    tracing::warn!(backup = task.name, reason, "cannot look into the location");
+                    return None;
+                }
+                Err(reason) => {
+                    reasons = [reason];
+                    (Location::Unusable(&reasons), None)
+                }
+            },
+        };
+        let mut decision = decide::decide(backup, &location);
+        if decision == Decision::Run(1) {
+            match self.snapshot_locations(backup).await {
+                Ok(named) => {
+                    let problems = decide::snapshot_location_problems(&named);
+                    if !problems.is_empty() {
+                        decision = Decision::Refuse(problems);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(backup = task.name, %error, "cannot read its snapshot locations");
+                    return None;
+                }
+            }
+        }
+        Some((decision, place.cloned()))
+    }
+
+    /// Returns the snapshot locations that a Backup names, with the providers of those that exist.
+    async fn snapshot_locations(
+        &self,
+        backup: &Backup,
+    ) -> Result<Vec<(String, Option<String>)>, kube::Error> {
+        let mut named = Vec::new();
+        for name in &backup.spec.volume_snapshot_locations {
+            let found = self.context.apis.snapshot_locations.get_opt(name).await?;
+            let provider = found.map(|object| {
+                parse::<VolumeSnapshotLocation>(&object)
+                    .map(|location| location.spec.provider)
+                    .unwrap_or_default()
+            });
+            named.push((name.clone(), provider));
+        }
+        Ok(named)
+    }
+
+    /// Writes into a Backup where it is kept, so that it stays there when another location becomes the default.
+    async fn pin(&self, read: &Read<Backup>, place: &Place) -> Result<Read<Backup>, StatusError> {
+        let patch = decide::pinned(&read.object, &place.name);
+        match patch {
+            None => Ok(read.clone()),
+            Some(patch) => read.patch(&self.context.apis.backups, patch).await,
+        }
     }
 
     /// Takes the run, carries it out, and writes how it ended.
@@ -171,8 +262,9 @@ impl Backups {
         &self,
         task: &Task,
         read: &Read<Backup>,
-        settings: &Settings,
+        place: &Place,
         attempt: u32,
+        earlier_hooks: HookNotes,
         term: &Term,
     ) -> Outcome {
         let context = &self.context;
@@ -182,42 +274,43 @@ impl Backups {
             &context.identity,
             attempt,
             &context.cluster_id,
-            clock::now(),
+            self.context.clock.now(),
         );
+        // Kept until the run's end is written, so that its log can be read until the stored one can.
+        let span_name = format!("backup/{}", task.name);
+        let log = context.run_logs.begin(&span_name);
         // The version in this write decides between two servers that both believe that they lead.
         if let Err(error) = read.replace_status(&context.apis.backups, &status).await {
-            return written(&task.name, Err(error));
+            return Outcome::of_write(Self::KIND, &task.name, Err(error));
         }
+        context.events.backup(backup, &status);
         let run = Run {
             task,
             backup,
-            settings,
+            place,
             term,
             status,
-            schedule: schedule(backup),
+            earlier_hooks,
+            schedule: backup.schedule().unwrap_or_default(),
         };
-        let span_name = format!("backup/{}", task.name);
-        let log = context.run_logs.begin(&span_name);
         let span = tracing::info_span!("run", run = span_name, attempt);
         let running = context.metrics.backup_begins(run.schedule);
-        let outcome = self.carry_out(&run, attempt, log).instrument(span).await;
+        let outcome = self.carry_out(&run, attempt, &log).instrument(span).await;
         drop(running);
         outcome
     }
 
-    async fn carry_out(&self, run: &Run<'_>, attempt: u32, log: RunLog) -> Outcome {
+    async fn carry_out(&self, run: &Run<'_>, attempt: u32, log: &RunLog) -> Outcome {
         tracing::info!("the backup begins");
-        if !run.backup.spec.hooks.is_empty() {
-            tracing::warn!("the hooks of this backup are not run: this version of ark cannot");
-        }
-        let end = match self.engine(run, attempt).await {
+        let end = match Box::pin(self.engine(run, attempt)).await {
             Ok(stored) => self.commit(run, stored, log).await,
             Err(RunError::Refused(problems)) => {
                 tracing::info!(problems = problems.join("; "), "the backup is refused");
                 self.context
                     .metrics
                     .backup_ends(run.schedule, Ending::Refused);
-                End::Status(Box::new(decide::refused(problems)))
+                let now = self.context.clock.now();
+                End::Status(Box::new(decide::refused(run.backup, problems, now)))
             }
             Err(RunError::Failed(reason)) => self.failed(run, reason),
             Err(RunError::Cancelled) => End::LeftAlone,
@@ -244,15 +337,17 @@ impl Backups {
             .status
             .start_timestamp
             .as_ref()
-            .map_or_else(clock::now, |time| time.0);
+            .map_or_else(|| context.clock.now(), |time| time.0);
         let request = BackupRun {
             cluster: &context.cluster,
-            location: &run.settings.location,
+            location: &run.place.location,
             backup,
             attempt,
             holder: &context.identity,
             cluster_id: &context.cluster_id,
             start,
+            ledger: run.ledger(&context.apis.backups),
+            earlier_hooks: run.earlier_hooks.clone(),
         };
         let engine = engines::backup(&request, &progress, &cancel);
         attend(
@@ -267,7 +362,7 @@ impl Backups {
     }
 
     /// Stores the log and makes the backup count, if it is still ours to make.
-    async fn commit(&self, run: &Run<'_>, mut stored: StoredBackup, log: RunLog) -> End {
+    async fn commit(&self, run: &Run<'_>, mut stored: StoredBackup, log: &RunLog) -> End {
         let (warnings, errors) = (
             stored.results.warnings.count(),
             stored.results.errors.count(),
@@ -290,21 +385,24 @@ impl Backups {
             }
             return End::LeftAlone;
         }
-        let status = decide::finished(
+        let mut status = decide::finished(
             &run.status,
             stored.parts.clone(),
             warnings,
             errors,
             stored.items,
-            clock::now(),
+            self.context.clock.now(),
         );
+        let some = |count: u64| Some(count).filter(|count| *count > 0);
+        status.hooks_attempted = some(stored.hooks.attempted);
+        status.hooks_failed = some(stored.hooks.failed);
         let record = record(run.backup, &status);
         let committed = stored.commit(&record).await;
         let Err(error) = committed else {
             return self.committed(run, status, stored.contents_size());
         };
         // Whatever the answer was, what is stored now says what counts.
-        match run.settings.location.record(&run.task.name).await {
+        match run.place.location.record(&run.task.name).await {
             Ok(Some(found)) if decide::owns(run.backup, &found.backup) => self.committed(
                 run,
                 found.backup.status.unwrap_or_default(),
@@ -382,19 +480,24 @@ impl Backups {
         metrics.backup_ends(run.schedule, ending);
         if let (Some(start), Some(end)) = (&status.start_timestamp, &status.completion_timestamp) {
             let took = Duration::try_from(end.0.duration_since(start.0)).unwrap_or_default();
-            metrics.backup_stored(run.schedule, took, size);
+            let items = status
+                .progress
+                .as_ref()
+                .map_or(0, |progress| progress.items_done);
+            metrics.backup_stored(run.schedule, took, size, items);
         }
         End::Status(Box::new(status))
     }
 
     fn failed(&self, run: &Run<'_>, reason: String) -> End {
         tracing::error!(reason, "the backup failed");
-        // If the location is the reason, those who come next learn it from the Config.
+        // If the location is the reason, those who come next learn it from the location's state.
         self.context.recheck.notify_one();
         self.context
             .metrics
             .backup_ends(run.schedule, Ending::Failure);
-        End::Status(Box::new(decide::failed(&run.status, reason, clock::now())))
+        let now = self.context.clock.now();
+        End::Status(Box::new(decide::failed(&run.status, reason, now)))
     }
 
     /// Writes the end of a run until that has succeeded, unless another server has the run.
@@ -406,7 +509,10 @@ impl Backups {
         let api = &self.context.apis.backups;
         let Task { name, uid, .. } = run.task;
         match status::update_until_written(api, name, uid, run.term.lost(), change).await {
-            Ok(()) => Outcome::Done,
+            Ok(()) => {
+                self.context.events.backup(run.backup, end);
+                Outcome::Done
+            }
             Err(error) => {
                 tracing::warn!(
                     error = chain(&error),
@@ -417,8 +523,8 @@ impl Backups {
         }
     }
 
-    async fn remove_debris(&self, task: &Task, settings: &Settings) {
-        if let Err(error) = settings.location.remove_debris(&task.name, &task.uid).await {
+    async fn remove_debris(&self, task: &Task, place: &Place) {
+        if let Err(error) = place.location.remove_debris(&task.name, &task.uid).await {
             tracing::warn!(
                 backup = task.name,
                 error,
@@ -435,26 +541,4 @@ fn record(backup: &Backup, status: &BackupStatus) -> Backup {
     record.metadata.resource_version = None;
     record.status = Some(status.clone());
     record
-}
-
-fn schedule(backup: &Backup) -> &str {
-    let labels = backup.metadata.labels.as_ref();
-    labels
-        .and_then(|labels| labels.get(labels::SCHEDULE))
-        .map_or("", String::as_str)
-}
-
-/// Returns what follows from a write that needed the version that was read.
-fn written(name: &str, result: Result<(), StatusError>) -> Outcome {
-    match result {
-        Ok(()) | Err(StatusError::Gone | StatusError::NotLeading) => Outcome::Done,
-        Err(error) => {
-            tracing::warn!(
-                name,
-                error = chain(&error),
-                "cannot write the status of a Backup; trying again"
-            );
-            Outcome::Retry
-        }
-    }
 }

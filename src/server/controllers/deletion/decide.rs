@@ -1,6 +1,12 @@
 //! What to do about a DeleteBackupRequest. Pure.
 
-use crate::api::{Backup, BackupPhase, DeleteBackupRequest, DeleteBackupRequestPhase, labels};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::api::{
+    Backup, BackupPhase, DeleteBackupRequest, DeleteBackupRequestPhase, DeleteBackupRequestStatus,
+    labels,
+};
 use crate::server::engines;
 
 /// What is known of the Config.
@@ -12,6 +18,10 @@ pub(crate) enum Location<'a> {
     RestoreOnly,
     /// It cannot be used; a sentence for each reason.
     Unusable(&'a [String]),
+    /// Nothing may be removed from the one of this name.
+    ReadOnly(&'a str),
+    /// Nothing of the backup was ever stored, wherever it was to go.
+    Unneeded,
     /// It can be used.
     Usable {
         /// What it holds under the name was made by another program.
@@ -33,6 +43,28 @@ pub(crate) enum Decision {
         /// The UID in the stored record: another one if sync made the resource.
         owner: String,
     },
+}
+
+/// Returns the status of a request that is through.
+pub(crate) fn processed(errors: Vec<String>, now: Timestamp) -> DeleteBackupRequestStatus {
+    DeleteBackupRequestStatus {
+        phase: DeleteBackupRequestPhase::Processed,
+        errors,
+        completion_timestamp: Some(Time(now)),
+    }
+}
+
+/// Returns whether nothing of a Backup can be stored: it was refused before its run began to write.
+pub(crate) fn stored_nothing(backup: &Backup) -> bool {
+    let status = backup.status.as_ref();
+    status.is_some_and(|status| status.phase == BackupPhase::FailedValidation)
+}
+
+/// Returns whether a request is for the same backup as one that is about to be carried out, and so has no purpose.
+pub(crate) fn is_same(request: &DeleteBackupRequest, backup: &str, uid: &str) -> bool {
+    let labels = request.metadata.labels.as_ref();
+    let meant = labels.and_then(|labels| labels.get(labels::BACKUP_UID));
+    request.spec.backup_name == backup && meant.is_none_or(|meant| meant == uid)
 }
 
 /// Decides what to do about a request that nobody works on in this process. Only the leader may ask.
@@ -107,8 +139,11 @@ pub(crate) fn decide(
                 .map(|reason| format!("backup {name} cannot be removed now: {reason}"))
                 .collect(),
         ),
+        Location::ReadOnly(location) => refuse(format!(
+            "backup {name} is in location {location}, which is read-only; its data stays"
+        )),
         Location::Usable { foreign: true } => refuse(engines::foreign(name)),
-        Location::Usable { foreign: false } => Decision::Delete { uid, owner },
+        Location::Unneeded | Location::Usable { foreign: false } => Decision::Delete { uid, owner },
     }
 }
 

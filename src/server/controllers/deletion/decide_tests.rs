@@ -14,7 +14,7 @@ fn request(phase: DeleteBackupRequestPhase, uid: Option<&str>) -> DeleteBackupRe
         },
         status: Some(DeleteBackupRequestStatus {
             phase,
-            errors: Vec::new(),
+            ..DeleteBackupRequestStatus::default()
         }),
     }
 }
@@ -50,6 +50,8 @@ fn decisions() {
     let going = backup("1", BackupPhase::Deleting);
     let running = backup("1", BackupPhase::InProgress);
     let other = backup("2", BackupPhase::Completed);
+    let refused = backup("1", BackupPhase::FailedValidation);
+    assert!(stored_nothing(&refused) && !stored_nothing(&done));
     let reasons = ["no bucket".to_owned()];
     let usable = Location::Usable { foreign: false };
     for (phase, uid, there, location, expected) in [
@@ -65,6 +67,15 @@ fn decisions() {
             None,
             Some(&done),
             Location::Usable { foreign: true },
+            "process",
+        ),
+        (New, None, Some(&refused), Location::Unneeded, "delete 1"),
+        (InProgress, Some("1"), None, Location::Unneeded, "delete 1"),
+        (
+            New,
+            None,
+            Some(&done),
+            Location::ReadOnly("frozen"),
             "process",
         ),
         (New, None, Some(&done), Location::Unknown, "nothing"),
@@ -95,6 +106,22 @@ fn decisions() {
             expected,
             "{phase} {uid:?} {location:?}: {decision:?}"
         );
+    }
+}
+
+#[test]
+fn other_requests_for_the_same_backup() {
+    use DeleteBackupRequestPhase::New;
+    for (label, name, expected) in [
+        (None, "b", true),
+        (Some("1"), "b", true),
+        // For one of that name before, or after.
+        (Some("2"), "b", false),
+        (Some("1"), "c", false),
+    ] {
+        let mut one = request(New, label);
+        one.spec.backup_name = name.into();
+        assert_eq!(is_same(&one, "b", "1"), expected, "{label:?} {name}");
     }
 }
 

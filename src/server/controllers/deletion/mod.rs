@@ -1,13 +1,14 @@
 //! The deletion controller: removes what is stored of a backup, the restores made from it, and its resource.
 //!
-//! Every step may be repeated: a request that a dead server left `InProgress` is carried out again from the start.
+//! Nothing is written to the store, so that a full one is no obstacle, and what is gone already is fine. Every step may be repeated: a request that a dead server left `InProgress` is carried out again from the start.
 
 pub(crate) mod decide;
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
-use serde_json::json;
+use kube::api::{DeleteParams, ListParams, Patch, Preconditions};
+use serde_json::{Map, Value, json};
 
 use self::decide::{Decision, Location};
 use super::Context;
@@ -16,18 +17,45 @@ use super::malformed;
 use crate::api::error::chain;
 use crate::api::{
     Backup, BackupPhase, DeleteBackupRequest, DeleteBackupRequestPhase as Phase,
-    DeleteBackupRequestStatus, FIELD_MANAGER, Restore, RestorePhase, labels, names,
+    DeleteBackupRequestStatus, Restore, RestorePhase, labels, names,
 };
-use crate::server::config::{ConfigState, Settings};
 use crate::server::engines::Removal;
+use crate::server::events::Happening;
 use crate::server::leader::{Standing, Term};
 use crate::server::objects::parse;
+use crate::server::settings::{Place, Whereabouts, location_of};
 use crate::server::status::{self, Read, StatusError};
 
 /// The deletion controller.
 #[derive(Debug)]
 pub(crate) struct Deletions {
     context: Arc<Context>,
+    /// The backups that are being deleted: two requests for one backup are not carried out side by side.
+    busy: Mutex<HashSet<String>>,
+}
+
+/// Keeps others from deleting a backup while it is there.
+struct Turn<'a> {
+    busy: &'a Mutex<HashSet<String>>,
+    backup: String,
+}
+
+impl<'a> Turn<'a> {
+    /// Returns nothing if somebody else deletes the backup.
+    fn take(busy: &'a Mutex<HashSet<String>>, backup: &str) -> Option<Self> {
+        let mut names = busy.lock().unwrap_or_else(PoisonError::into_inner);
+        names.insert(backup.to_owned()).then(|| Self {
+            busy,
+            backup: backup.to_owned(),
+        })
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut names = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        names.remove(&self.backup);
+    }
 }
 
 /// A deletion that goes on.
@@ -40,7 +68,8 @@ struct Deletion<'a> {
     /// The UID in the stored record.
     owner: String,
     restores: Vec<(String, String)>,
-    settings: &'a Settings,
+    /// Where it is stored; `None` for one that never was.
+    place: Option<&'a Place>,
 }
 
 impl Controller for Deletions {
@@ -61,6 +90,9 @@ impl Controller for Deletions {
         }
         match status::get::<DeleteBackupRequest>(api, &task.name, &task.uid).await {
             Ok(Some(Ok(read))) if self.wants(&read.object) => {
+                let Some(_turn) = Turn::take(&self.busy, &read.object.spec.backup_name) else {
+                    return Outcome::Retry;
+                };
                 match self.look(&task, &read, &term).await {
                     Ok(()) => Outcome::Done,
                     Err(error) => {
@@ -80,7 +112,10 @@ impl Controller for Deletions {
 
 impl Deletions {
     pub(crate) fn new(context: Arc<Context>) -> Self {
-        Self { context }
+        Self {
+            context,
+            busy: Mutex::default(),
+        }
     }
 
     async fn look(
@@ -98,13 +133,28 @@ impl Deletions {
             .filter(|(_, _, running)| *running)
             .map(|(name, _, _)| name.clone())
             .collect();
-        let state = self.context.config.borrow().clone();
-        let (location, settings) = match &state {
-            ConfigState::Pending | ConfigState::Missing => (Location::Unknown, None),
-            ConfigState::Unusable(reasons) => (Location::Unusable(reasons), None),
-            ConfigState::Usable(settings) if settings.restore_only => (Location::RestoreOnly, None),
-            ConfigState::Usable(settings) => {
-                let foreign = match settings.location.record(name).await {
+        let world = self.context.world.borrow().clone();
+        // A request that was taken up says where the backup was, for when its resource is gone.
+        let noted = request.metadata.annotations.as_ref();
+        let noted = noted.and_then(|notes| notes.get(labels::STORAGE_LOCATION));
+        let known = backup
+            .as_ref()
+            .map(|read| location_of(&read.object))
+            .or(noted.map(String::as_str));
+        let whereabouts = world.find(known.unwrap_or_default());
+        let stored_nothing = backup.as_ref().is_some_and(|read| {
+            decide::stored_nothing(&read.object) && decide::is_same(request, name, &read.uid)
+        });
+        let (location, place) = match &whereabouts {
+            _ if world.restore_only() => (Location::RestoreOnly, None),
+            _ if stored_nothing && world.settings().is_some() => (Location::Unneeded, None),
+            Whereabouts::Unknown => (Location::Unknown, None),
+            Whereabouts::Unusable(reasons) => (Location::Unusable(reasons), None),
+            Whereabouts::At(place) if !place.is_writable() => {
+                (Location::ReadOnly(&place.name), None)
+            }
+            Whereabouts::At(place) => {
+                let foreign = match place.location.record(name).await {
                     Ok(record) => record.is_some_and(|record| record.foreign),
                     Err(error) => {
                         // Said again by the removal if it lasts.
@@ -112,14 +162,11 @@ impl Deletions {
                         false
                     }
                 };
-                (Location::Usable { foreign }, Some(settings))
+                (Location::Usable { foreign }, Some(place))
             }
         };
         let resource = backup.as_ref().map(|read| &read.object);
-        match (
-            decide::decide(request, resource, &running, location),
-            settings,
-        ) {
+        match (decide::decide(request, resource, &running, location), place) {
             (Decision::Process(errors), _) => {
                 tracing::info!(
                     request = task.name,
@@ -127,10 +174,11 @@ impl Deletions {
                     "a deletion is refused"
                 );
                 let api = &self.context.apis.deletions;
-                let written = read.replace_status(api, &processed(errors)).await;
+                let status = decide::processed(errors, self.context.clock.now());
+                let written = read.replace_status(api, &status).await;
                 return written.map_err(|error| chain(&error));
             }
-            (Decision::Delete { uid, owner }, Some(settings)) => {
+            (Decision::Delete { uid, owner }, place) => {
                 if term.confirm().await != Standing::Held {
                     return Err("this server cannot be sure that it leads".to_owned());
                 }
@@ -145,11 +193,11 @@ impl Deletions {
                         .into_iter()
                         .map(|(name, uid, _)| (name, uid))
                         .collect(),
-                    settings,
+                    place: place.map(AsRef::as_ref),
                 };
                 return self.delete(read, &deletion).await;
             }
-            (Decision::Nothing | Decision::Delete { .. }, _) => {}
+            (Decision::Nothing, _) => {}
         }
         Ok(())
     }
@@ -205,9 +253,10 @@ impl Deletions {
         let apis = &self.context.apis;
         let Deletion { task, name, .. } = deletion;
         self.label(deletion).await?;
+        self.drop_others(deletion).await?;
         let status = DeleteBackupRequestStatus {
             phase: Phase::InProgress,
-            errors: Vec::new(),
+            ..DeleteBackupRequestStatus::default()
         };
         status::update::<DeleteBackupRequest, _>(&apis.deletions, &task.name, &task.uid, &|_| {
             Some(status.clone())
@@ -215,14 +264,18 @@ impl Deletions {
         .await
         .map_err(|error| chain(&error))?;
         tracing::info!(backup = name, "deleting a backup");
-        if let Some(backup) = deletion.backup {
+        // Nobody can begin anything with a Backup that was refused; and its phase says that nothing is stored.
+        if let Some(backup) = deletion.backup
+            && deletion.place.is_some()
+        {
             let status = crate::api::BackupStatus {
                 phase: BackupPhase::Deleting,
                 ..backup.object.status.clone().unwrap_or_default()
             };
             // The version in this write keeps a run from beginning at the same moment.
             match backup.replace_status(&apis.backups, &status).await {
-                Ok(()) | Err(StatusError::Gone) => {}
+                Ok(()) => self.context.events.backup(&backup.object, &status),
+                Err(StatusError::Gone) => {}
                 Err(error) => return Err(chain(&error)),
             }
         }
@@ -236,8 +289,12 @@ impl Deletions {
                 errors = errors.join("; "),
                 "the backup could not be deleted completely"
             );
+            if let Some(backup) = deletion.backup {
+                let happening = Happening::warning("DeletionFailed", errors.join("; "));
+                self.context.events.say(&backup.object, happening);
+            }
         }
-        let status = processed(errors);
+        let status = decide::processed(errors, self.context.clock.now());
         match status::update::<DeleteBackupRequest, _>(
             &apis.deletions,
             &read.name,
@@ -257,14 +314,23 @@ impl Deletions {
 
     /// Writes for which backup a request is, so that a later server need not guess.
     async fn label(&self, deletion: &Deletion<'_>) -> Result<(), String> {
-        let patch = json!({"metadata": {"uid": deletion.task.uid, "labels": {
-            labels::BACKUP_NAME: names::label_value(deletion.name),
-            labels::BACKUP_UID: deletion.uid,
-        }}});
-        let params = PatchParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
+        let annotations: Map<String, Value> = deletion
+            .place
+            .map(|place| {
+                let name = place.name.clone().into();
+                (labels::STORAGE_LOCATION.to_owned(), name)
+            })
+            .into_iter()
+            .collect();
+        let patch = json!({"metadata": {
+            "uid": deletion.task.uid,
+            "labels": {
+                labels::BACKUP_NAME: names::label_value(deletion.name),
+                labels::BACKUP_UID: deletion.uid,
+            },
+            "annotations": annotations,
+        }});
+        let params = status::patch_params();
         let api = &self.context.apis.deletions;
         match api
             .patch(&deletion.task.name, &params, &Patch::Merge(&patch))
@@ -275,10 +341,45 @@ impl Deletions {
         }
     }
 
+    /// Removes the other requests for the same backup: whatever they are about to do, this one does.
+    async fn drop_others(&self, deletion: &Deletion<'_>) -> Result<(), String> {
+        let api = &self.context.apis.deletions;
+        let listed = api.list(&ListParams::default()).await;
+        for request in listed.map_err(|error| chain(&error))? {
+            let (Some(name), Some(uid)) = (&request.metadata.name, &request.metadata.uid) else {
+                continue;
+            };
+            let same = parse::<DeleteBackupRequest>(&request)
+                .is_ok_and(|request| decide::is_same(&request, deletion.name, &deletion.uid));
+            if same && *uid != deletion.task.uid {
+                delete(api, name, uid).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes stored data, restores and resource; returns what could not be removed.
     async fn remove(&self, deletion: &Deletion<'_>) -> Vec<String> {
+        let mut errors = match deletion.place {
+            Some(place) => self.remove_stored(deletion, place).await,
+            None => Vec::new(),
+        };
         let apis = &self.context.apis;
-        let location = &deletion.settings.location;
+        if errors.is_empty()
+            && let Some(backup) = deletion.backup
+            && let Err(error) = delete(&apis.backups, &backup.name, &backup.uid).await
+        {
+            errors.push(format!(
+                "the resource of backup {} could not be removed: {error}",
+                backup.name
+            ));
+        }
+        errors
+    }
+
+    async fn remove_stored(&self, deletion: &Deletion<'_>, place: &Place) -> Vec<String> {
+        let apis = &self.context.apis;
+        let location = &place.location;
         let mut errors = Vec::new();
         let restores = match location.delete_backup(deletion.name, &deletion.owner).await {
             Ok(Removal::Done) => deletion.restores.as_slice(),
@@ -300,15 +401,6 @@ impl Deletions {
             if let Err(error) = delete(&apis.restores, name, uid).await {
                 errors.push(format!("restore {name} could not be removed: {error}"));
             }
-        }
-        if errors.is_empty()
-            && let Some(backup) = deletion.backup
-            && let Err(error) = delete(&apis.backups, &backup.name, &backup.uid).await
-        {
-            errors.push(format!(
-                "the resource of backup {} could not be removed: {error}",
-                backup.name
-            ));
         }
         errors
     }
@@ -339,15 +431,8 @@ impl Deletions {
     }
 }
 
-fn processed(errors: Vec<String>) -> DeleteBackupRequestStatus {
-    DeleteBackupRequestStatus {
-        phase: Phase::Processed,
-        errors,
-    }
-}
-
 /// Deletes the object with this name and UID; one that is gone is fine.
-async fn delete(
+pub(crate) async fn delete(
     api: &kube::Api<kube::api::DynamicObject>,
     name: &str,
     uid: &str,

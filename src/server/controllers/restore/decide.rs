@@ -3,7 +3,11 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::api::{Backup, BackupPhase, Restore, RestorePhase, RestoreStatus, RunHolder, validate};
+use serde_json::{Value, json};
+
+use crate::api::{
+    Backup, BackupPhase, Restore, RestorePhase, RestoreStatus, RunHolder, labels, validate,
+};
 
 /// How often a restore is tried when servers end over it. It goes on where the one before stopped, so more often than a
 /// backup.
@@ -16,6 +20,8 @@ pub(crate) enum Source<'a> {
     Unknown,
     /// The location cannot be used; a sentence for each reason.
     Unusable(&'a [String]),
+    /// The schedule that it is to come from has no completed backup.
+    NoneOfSchedule,
     /// The location holds no such backup; what the cluster says of it.
     Missing(Option<BackupPhase>),
     /// The backup is stored; its record.
@@ -52,7 +58,14 @@ pub(crate) fn decide(restore: &Restore, source: &Source<'_>) -> Decision {
         return take_over(restore, &status, source);
     }
     let mut problems = problems(restore);
-    if !restore.spec.backup_name.is_empty() {
+    if let Source::NoneOfSchedule = source {
+        problems.push(format!(
+            "schedule {0} has no Completed backup; `ark backup get -l {1}={0}` lists what it has, and backupName names \
+             one of them",
+            restore.spec.schedule_name,
+            labels::SCHEDULE
+        ));
+    } else if !restore.spec.backup_name.is_empty() {
         problems.extend(source_problems(&restore.spec.backup_name, source));
     }
     if !problems.is_empty() {
@@ -64,12 +77,38 @@ pub(crate) fn decide(restore: &Restore, source: &Source<'_>) -> Decision {
     }
 }
 
+/// Returns whether the server is to choose a backup of the schedule that a Restore names.
+///
+/// The choice is written before the run begins, with a note that it is the server's: so a later server restores from
+/// the same backup, and whoever names both a backup and a schedule is refused all the same.
+pub(crate) fn is_to_be_chosen(restore: &Restore) -> bool {
+    let status = restore.status.as_ref();
+    status.is_none_or(|status| status.phase == RestorePhase::New)
+        && restore.metadata.deletion_timestamp.is_none()
+        && restore.spec.backup_name.is_empty()
+        && !restore.spec.schedule_name.is_empty()
+}
+
+/// Returns the patch that writes into a Restore which backup was chosen.
+pub(crate) fn choice(backup: &str) -> Value {
+    json!({
+        "metadata": {"annotations": {labels::CHOSEN_BACKUP: backup}},
+        "spec": {"backupName": backup},
+    })
+}
+
+fn is_chosen(restore: &Restore) -> bool {
+    let annotations = restore.metadata.annotations.as_ref();
+    let chosen = annotations.and_then(|notes| notes.get(labels::CHOSEN_BACKUP));
+    chosen == Some(&restore.spec.backup_name) && !restore.spec.schedule_name.is_empty()
+}
+
 fn take_over(restore: &Restore, status: &RestoreStatus, source: &Source<'_>) -> Decision {
     let attempt = status.run.as_ref().map_or(1, |run| run.attempt);
     match source {
         // What has begun waits for better times.
         Source::Unknown | Source::Unusable(_) => Decision::Nothing,
-        Source::Missing(_) => Decision::Fail(format!(
+        Source::Missing(_) | Source::NoneOfSchedule => Decision::Fail(format!(
             "backup {} was removed before the restore was through; what is restored stays",
             restore.spec.backup_name
         )),
@@ -83,7 +122,12 @@ fn take_over(restore: &Restore, status: &RestoreStatus, source: &Source<'_>) -> 
 
 /// Returns what is wrong with a Restore, as far as it can be seen from itself.
 fn problems(restore: &Restore) -> Vec<String> {
-    let mut problems = validate::restore(&restore.spec);
+    let mut spec = restore.spec.clone();
+    if is_chosen(restore) {
+        // As it was asked for: with a schedule alone.
+        spec.backup_name.clear();
+    }
+    let mut problems = validate::restore(&spec);
     if restore.spec.restore_pvs == Some(true) {
         problems.push(
             "restorePVs: this version of ark cannot restore volumes from snapshots; leave it unset or set it to false"
@@ -95,7 +139,7 @@ fn problems(restore: &Restore) -> Vec<String> {
 
 fn source_problems(name: &str, source: &Source<'_>) -> Vec<String> {
     match source {
-        Source::Unknown => Vec::new(),
+        Source::Unknown | Source::NoneOfSchedule => Vec::new(),
         Source::Unusable(reasons) => reasons
             .iter()
             .map(|reason| format!("backups cannot be read now: {reason}"))

@@ -92,6 +92,47 @@ fn a_restore_without_a_backup_has_one_problem() {
 }
 
 #[test]
+fn a_schedule_stands_for_its_newest_backup() {
+    let good = record(BackupPhase::Completed);
+    let stored = Source::Stored(&good);
+    let from = |backup: &str, schedule: &str, chosen: Option<&str>| {
+        let mut one = restore(RestorePhase::New, 0);
+        one.spec.backup_name = backup.into();
+        one.spec.schedule_name = schedule.into();
+        one.metadata.annotations =
+            chosen.map(|name| [(labels::CHOSEN_BACKUP.to_owned(), name.to_owned())].into());
+        one
+    };
+    for (backup, schedule, chosen, source, choose, expected) in [
+        ("", "s", None, &Source::Unknown, true, "nothing"),
+        ("", "s", None, &Source::NoneOfSchedule, true, "refuse"),
+        ("b", "", None, &stored, false, "run 1"),
+        ("b", "s", Some("b"), &stored, false, "run 1"),
+        // Both are named, and not by the server.
+        ("b", "s", None, &stored, false, "refuse"),
+        ("c", "s", Some("b"), &stored, false, "refuse"),
+        ("", "", None, &Source::Missing(None), false, "refuse"),
+    ] {
+        let one = from(backup, schedule, chosen);
+        assert_eq!(is_to_be_chosen(&one), choose, "{backup} {schedule}");
+        let decision = decide(&one, source);
+        assert_eq!(
+            word(&decision),
+            expected,
+            "{backup} {schedule}: {decision:?}"
+        );
+    }
+    let Decision::Refuse(problems) = decide(&from("", "s", None), &Source::NoneOfSchedule) else {
+        panic!("not refused");
+    };
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].starts_with("schedule s has no Completed backup"));
+    let mut begun = from("", "s", None);
+    begun.status.as_mut().unwrap().phase = RestorePhase::Failed;
+    assert!(!is_to_be_chosen(&begun));
+}
+
+#[test]
 fn snapshots_cannot_be_asked_for() {
     let mut one = restore(RestorePhase::New, 0);
     one.spec.restore_pvs = Some(true);
@@ -113,7 +154,7 @@ fn the_cluster_and_the_location_together() {
         let found = match source(resource.clone(), stored) {
             Source::Stored(_) => "stored",
             Source::Missing(_) => "missing",
-            Source::Unknown | Source::Unusable(_) => "other",
+            Source::Unknown | Source::Unusable(_) | Source::NoneOfSchedule => "other",
         };
         assert_eq!(found, expected, "{resource:?}");
     }

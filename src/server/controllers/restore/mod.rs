@@ -3,7 +3,10 @@
 pub(crate) mod decide;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::Timestamp;
+use kube::api::ListParams;
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
@@ -14,16 +17,15 @@ use super::dispatch::{Controller, Outcome, Task};
 use super::malformed;
 use crate::api::error::chain;
 use crate::api::{
-    Backup, BackupPhase, Progress, Restore, RestorePhase, RestoreStatus, Results, labels,
+    Backup, BackupPhase, Progress, Restore, RestorePhase, RestoreStatus, Results, labels, names,
 };
-use crate::server::clock;
-use crate::server::config::{ConfigState, Settings};
-use crate::server::engines::{self, RestoreRun, RunError};
+use crate::server::engines::{self, RestoreRun, Restored, RunError};
 use crate::server::leader::Term;
 use crate::server::metrics::Ending;
 use crate::server::objects::parse;
 use crate::server::run_log::RunLog;
-use crate::server::status::{self, Read, StatusError};
+use crate::server::settings::{Place, Whereabouts, World, location_of};
+use crate::server::status::{self, Read};
 
 /// The restore controller.
 #[derive(Debug)]
@@ -36,10 +38,35 @@ struct Run<'a> {
     task: &'a Task,
     restore: &'a Restore,
     record: &'a Backup,
-    settings: &'a Settings,
+    place: &'a Place,
+    priorities: &'a [String],
     term: &'a Term,
     status: RestoreStatus,
     schedule: &'a str,
+}
+
+/// Where a backup was found, with the phase of its resource.
+enum Found {
+    /// Not known yet.
+    Unknown,
+    /// Its location cannot be used; a sentence for each reason.
+    Unusable(Arc<Vec<String>>),
+    /// The schedule that it is to come from has no completed one.
+    NoneOfSchedule,
+    /// Nowhere.
+    Missing(Option<BackupPhase>),
+    /// Stored here.
+    At(Option<BackupPhase>, Box<Backup>, Arc<Place>),
+}
+
+/// Which backup a Restore is from.
+enum Choice {
+    /// The one that it names.
+    AsAsked,
+    /// The one that it names now.
+    Chosen(Box<Read<Restore>>),
+    /// None, and why.
+    None(Found),
 }
 
 impl Controller for Restores {
@@ -63,7 +90,7 @@ impl Controller for Restores {
                 .await;
         }
         match status::get::<Restore>(api, &task.name, &task.uid).await {
-            Ok(Some(Ok(read))) => self.look(&task, &read, &term).await,
+            Ok(Some(Ok(read))) => Box::pin(self.look(&task, &read, &term)).await,
             // Gone, or changed so that it cannot be read: the watch tells.
             Ok(_) => Outcome::Done,
             Err(error) => {
@@ -80,38 +107,55 @@ impl Restores {
     }
 
     async fn look(&self, task: &Task, read: &Read<Restore>, term: &Term) -> Outcome {
-        let restore = &read.object;
-        if !self.wants(restore) {
+        if !self.wants(&read.object) {
             return Outcome::Done;
         }
-        let state = self.context.config.borrow().clone();
+        let world = self.context.world.borrow().clone();
+        let (chosen, nowhere) = match self.choose(read, &world).await {
+            Ok(Choice::AsAsked) => (None, None),
+            Ok(Choice::Chosen(read)) => (Some(read), None),
+            Ok(Choice::None(found)) => (None, Some(found)),
+            Err(outcome) => return outcome,
+        };
+        let read = chosen.as_deref().unwrap_or(read);
+        let restore = &read.object;
         let status = restore.status.clone().unwrap_or_default();
-        let record;
-        let reasons;
-        let source = match &state {
-            ConfigState::Pending | ConfigState::Missing => Source::Unknown,
-            ConfigState::Unusable(reasons) => Source::Unusable(reasons),
-            ConfigState::Usable(settings) => {
-                match self.find(&restore.spec.backup_name, settings).await {
-                    Ok((phase, found)) => {
-                        record = found;
-                        decide::source(phase, record.as_ref())
-                    }
-                    Err(reason) if status.phase == RestorePhase::InProgress => {
-                        tracing::warn!(restore = task.name, reason, "cannot look for the backup");
-                        return Outcome::Retry;
-                    }
-                    Err(reason) => {
-                        reasons = [reason];
-                        Source::Unusable(&reasons)
+        let looked = match nowhere {
+            Some(found) => Ok(found),
+            None => self.find(&restore.spec.backup_name, &world).await,
+        };
+        let found;
+        let (source, place) = match looked {
+            Ok(answer) => {
+                found = answer;
+                match &found {
+                    Found::Unknown => (Source::Unknown, None),
+                    Found::Unusable(reasons) => (Source::Unusable(reasons), None),
+                    Found::NoneOfSchedule => (Source::NoneOfSchedule, None),
+                    Found::Missing(phase) => (decide::source(phase.clone(), None), None),
+                    Found::At(phase, record, place) => {
+                        (decide::source(phase.clone(), Some(record)), Some(place))
                     }
                 }
             }
+            Err(reason) if status.phase == RestorePhase::InProgress => {
+                tracing::warn!(restore = task.name, reason, "cannot look for the backup");
+                return Outcome::Retry;
+            }
+            Err(reason) => {
+                found = Found::Unusable(Arc::new(vec![reason]));
+                let Found::Unusable(reasons) = &found else {
+                    return Outcome::Retry;
+                };
+                (Source::Unusable(reasons), None)
+            }
         };
-        let ending = match (decide::decide(restore, &source), &source, &state) {
-            (Decision::Run(attempt), Source::Stored(record), ConfigState::Usable(settings)) => {
+        let ending = match (decide::decide(restore, &source), &source, place) {
+            (Decision::Run(attempt), Source::Stored(record), Some(place)) => {
+                let priorities = world.settings().map(|settings| settings.priorities.clone());
+                let priorities = priorities.unwrap_or_default();
                 return self
-                    .run(task, read, (record, settings), attempt, term)
+                    .run(task, read, (record, place, &priorities), attempt, term)
                     .await;
             }
             (Decision::Nothing | Decision::Run(_), _, _) => return Outcome::Done,
@@ -127,24 +171,63 @@ impl Restores {
             (Decision::Fail(reason), _, _) => {
                 tracing::error!(restore = task.name, reason, "a Restore failed");
                 self.context.metrics.restore_ends("", Ending::Failure);
-                decide::failed(&status, reason, clock::now())
+                decide::failed(&status, reason, self.context.clock.now())
             }
         };
-        written(
-            &task.name,
-            read.replace_status(&self.context.apis.restores, &ending)
-                .await,
-        )
+        let result = read
+            .replace_status(&self.context.apis.restores, &ending)
+            .await;
+        if result.is_ok() {
+            self.context.events.restore(restore, &ending);
+        }
+        Outcome::of_write(Self::KIND, &task.name, result)
     }
 
-    /// Looks for a backup in the cluster and in the location: the phase of the resource, and the stored record.
-    async fn find(
-        &self,
-        name: &str,
-        settings: &Settings,
-    ) -> Result<(Option<BackupPhase>, Option<Backup>), String> {
+    /// Chooses the newest completed backup of the schedule that a Restore names, if it names one.
+    async fn choose(&self, read: &Read<Restore>, world: &World) -> Result<Choice, Outcome> {
+        if !decide::is_to_be_chosen(&read.object) {
+            return Ok(Choice::AsAsked);
+        }
+        match world {
+            World::Pending => return Ok(Choice::None(Found::Unknown)),
+            World::Unusable(reasons) => {
+                return Ok(Choice::None(Found::Unusable(Arc::clone(reasons))));
+            }
+            World::Known(_) => {}
+        }
+        let schedule = &read.object.spec.schedule_name;
+        let selector = format!("{}={}", labels::SCHEDULE, names::label_value(schedule));
+        let params = ListParams::default().labels(&selector);
+        let listed = self.context.apis.backups.list(&params).await;
+        let backups: Vec<Backup> = listed
+            .map_err(|error| {
+                tracing::warn!(restore = read.name, %error, "cannot look for backups of a schedule");
+                Outcome::Retry
+            })?
+            .iter()
+            .filter_map(|object| parse(object).ok())
+            .collect();
+        let newest = Backup::newest_completed(&backups);
+        let Some(name) = newest.and_then(|backup| backup.metadata.name.as_deref()) else {
+            return Ok(Choice::None(Found::NoneOfSchedule));
+        };
+        tracing::info!(
+            restore = read.name,
+            schedule,
+            backup = name,
+            "a backup of the schedule is chosen"
+        );
+        let patch = decide::choice(name);
+        match read.patch(&self.context.apis.restores, patch).await {
+            Ok(read) => Ok(Choice::Chosen(read.into())),
+            Err(error) => Err(Outcome::of_write(Self::KIND, &read.name, Err(error))),
+        }
+    }
+
+    /// Looks for a backup in the cluster and in its location; one that the cluster does not know, in all of them.
+    async fn find(&self, name: &str, world: &World) -> Result<Found, String> {
         if name.is_empty() {
-            return Ok((None, None));
+            return Ok(Found::Missing(None));
         }
         let resource = self
             .context
@@ -153,20 +236,36 @@ impl Restores {
             .get_opt(name)
             .await
             .map_err(|error| chain(&error))?;
-        let phase = resource.and_then(|object| match parse::<Backup>(&object) {
-            Ok(backup) => Some(backup.status.map(|status| status.phase).unwrap_or_default()),
+        let resource = resource.and_then(|object| match parse::<Backup>(&object) {
+            Ok(backup) => Some(backup),
             // What is stored counts; the resource is only its image.
             Err(problem) => {
                 tracing::warn!(
                     backup = name,
                     problem,
-                    "a Backup cannot be read; looking into the location alone"
+                    "a Backup cannot be read; looking into the locations alone"
                 );
                 None
             }
         });
-        let record = settings.location.record(name).await?;
-        Ok((phase, record.map(|record| record.backup)))
+        let phase = resource
+            .as_ref()
+            .map(|backup| backup.status.clone().unwrap_or_default().phase);
+        let known = resource.as_ref().map_or("", location_of);
+        let places = match world.find(known) {
+            Whereabouts::Unknown => return Ok(Found::Unknown),
+            Whereabouts::At(place) if !known.is_empty() => vec![place],
+            Whereabouts::Unusable(reasons) if !known.is_empty() || world.places().is_empty() => {
+                return Ok(Found::Unusable(reasons));
+            }
+            Whereabouts::At(_) | Whereabouts::Unusable(_) => world.places(),
+        };
+        for place in places {
+            if let Some(record) = place.location.record(name).await? {
+                return Ok(Found::At(phase, Box::new(record.backup), place));
+            }
+        }
+        Ok(Found::Missing(phase))
     }
 
     /// Takes the run, carries it out, and writes how it ended.
@@ -174,41 +273,55 @@ impl Restores {
         &self,
         task: &Task,
         read: &Read<Restore>,
-        (record, settings): (&Backup, &Settings),
+        (record, place, priorities): (&Backup, &Place, &[String]),
         attempt: u32,
         term: &Term,
     ) -> Outcome {
         let context = &self.context;
         let before = read.object.status.clone().unwrap_or_default();
-        let status = decide::taken(&before, &context.identity, attempt, clock::now());
+        let status = decide::taken(&before, &context.identity, attempt, context.clock.now());
+        // Kept until the run's end is written, so that its log can be read until the stored one can.
+        let span_name = format!("restore/{}", task.name);
+        let log = context.run_logs.begin(&span_name);
         // The version in this write decides between two servers that both believe that they lead.
         if let Err(error) = read.replace_status(&context.apis.restores, &status).await {
-            return written(&task.name, Err(error));
+            return Outcome::of_write(Self::KIND, &task.name, Err(error));
         }
+        context.events.restore(&read.object, &status);
         let run = Run {
             task,
             restore: &read.object,
             record,
-            settings,
+            place,
+            priorities,
             term,
             status,
-            schedule: schedule(record),
+            schedule: record.schedule().unwrap_or_default(),
         };
-        let span_name = format!("restore/{}", task.name);
-        let log = context.run_logs.begin(&span_name);
         let span = tracing::info_span!("run", run = span_name, attempt);
         let running = context.metrics.restore_begins(run.schedule);
-        let outcome = self.carry_out(&run, log).instrument(span).await;
+        let outcome = self.carry_out(&run, &log).instrument(span).await;
         drop(running);
         outcome
     }
 
-    async fn carry_out(&self, run: &Run<'_>, log: RunLog) -> Outcome {
+    async fn carry_out(&self, run: &Run<'_>, log: &RunLog) -> Outcome {
         tracing::info!(backup = run.restore.spec.backup_name, "the restore begins");
         let (progress, seen) = watch::channel(Progress::default());
         let (mut end, ending) = match self.engine(run, &progress, seen).await {
-            Ok(mut results) => {
+            Ok(Restored {
+                mut results,
+                items,
+                bytes,
+            }) => {
+                self.context.metrics.restore_through(
+                    run.schedule,
+                    took(&run.status, self.context.clock.now()),
+                    items,
+                    bytes,
+                );
                 tracing::info!(
+                    items,
                     warnings = results.warnings.count(),
                     errors = results.errors.count(),
                     "the restore is through"
@@ -221,7 +334,7 @@ impl Restores {
                     Ending::Partial
                 };
                 (
-                    decide::finished(&run.status, warnings, errors, clock::now()),
+                    decide::finished(&run.status, warnings, errors, self.context.clock.now()),
                     ending,
                 )
             }
@@ -233,7 +346,7 @@ impl Restores {
                 tracing::error!(reason, "the restore failed");
                 self.context.recheck.notify_one();
                 self.store(run, &mut results, log).await;
-                let status = decide::failed(&run.status, reason, clock::now());
+                let status = decide::failed(&run.status, reason, self.context.clock.now());
                 let counted = RestoreStatus {
                     warnings: results.warnings.count(),
                     errors: results.errors.count(),
@@ -260,15 +373,15 @@ impl Restores {
         run: &Run<'_>,
         progress: &watch::Sender<Progress>,
         seen: watch::Receiver<Progress>,
-    ) -> Result<Results, (RunError, Results)> {
+    ) -> Result<Restored, (RunError, Results)> {
         let context = &self.context;
         let cancel = run.term.lost().child_token();
         let request = RestoreRun {
             cluster: &context.cluster,
-            location: &run.settings.location,
+            location: &run.place.location,
             restore: run.restore,
             record: run.record,
-            priorities: &run.settings.priorities,
+            priorities: run.priorities,
         };
         let engine = engines::restore(&request, progress, &cancel);
         attend(
@@ -283,8 +396,8 @@ impl Restores {
     }
 
     /// Stores log and results.
-    async fn store(&self, run: &Run<'_>, results: &mut Results, log: RunLog) {
-        let location = &run.settings.location;
+    async fn store(&self, run: &Run<'_>, results: &mut Results, log: &RunLog) {
+        let location = &run.place.location;
         let name = &run.task.name;
         if let Err(error) = location.put_restore_log(name, log.finish()).await {
             tracing::warn!(error, "the log of the restore could not be stored");
@@ -311,36 +424,19 @@ impl Restores {
         };
         let api = &self.context.apis.restores;
         let Task { name, uid, .. } = run.task;
-        if let Err(error) =
-            status::update_until_written(api, name, uid, run.term.lost(), change).await
-        {
-            tracing::warn!(
+        match status::update_until_written(api, name, uid, run.term.lost(), change).await {
+            Ok(()) => self.context.events.restore(run.restore, end),
+            Err(error) => tracing::warn!(
                 error = chain(&error),
                 "the end of the restore is not in its status"
-            );
+            ),
         }
         Outcome::Done
     }
 }
 
-fn schedule(record: &Backup) -> &str {
-    let labels = record.metadata.labels.as_ref();
-    labels
-        .and_then(|labels| labels.get(labels::SCHEDULE))
-        .map_or("", String::as_str)
-}
-
-/// Returns what follows from a write that needed the version that was read.
-fn written(name: &str, result: Result<(), StatusError>) -> Outcome {
-    match result {
-        Ok(()) | Err(StatusError::Gone | StatusError::NotLeading) => Outcome::Done,
-        Err(error) => {
-            tracing::warn!(
-                name,
-                error = chain(&error),
-                "cannot write the status of a Restore; trying again"
-            );
-            Outcome::Retry
-        }
-    }
+/// Returns how long a restore has taken, the attempts of servers that died included.
+fn took(status: &RestoreStatus, now: Timestamp) -> Duration {
+    let begun = status.start_timestamp.as_ref().map_or(now, |time| time.0);
+    Duration::try_from(now.duration_since(begun)).unwrap_or_default()
 }
