@@ -4,10 +4,10 @@
 
 use std::process::ExitCode;
 
-use ark::client::{self, GlobalArgs, Outcome};
+use ark::client::{self, CompleteArgs, GlobalArgs, Outcome, Surroundings};
 use ark::providers::Environment;
 use ark::server::{self, ServerArgs};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// Back up, restore and move the resources of Kubernetes clusters
 #[derive(Debug, Parser)]
@@ -30,6 +30,9 @@ enum Command {
     Client(client::Command),
     /// Run the server, which makes backups and carries out restores
     Server(ServerArgs),
+    /// Say what can stand at the end of a command line; the scripts of `ark completion` ask this
+    #[command(name = "__complete", hide = true)]
+    Complete(CompleteArgs),
 }
 
 fn main() -> ExitCode {
@@ -58,19 +61,28 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn run(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.command {
-        Command::Client(command) => client::run(cli.global, command).await,
+        Command::Client(command) => {
+            client::run(cli.global, command, &Surroundings::of_process()).await
+        }
         Command::Server(args) => {
             let (connect, namespace) = cli.global.for_server()?;
             server::run(args, connect, namespace, Environment::of_process()).await?;
+            Ok(Outcome::Done)
+        }
+        Command::Complete(args) => {
+            client::complete(Cli::command(), &Surroundings::of_process(), &args)?;
             Ok(Outcome::Done)
         }
     }
 }
 
 #[cfg(test)]
+#[path = "main/docs.rs"]
+mod docs;
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_tree_is_consistent() {

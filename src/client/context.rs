@@ -10,12 +10,17 @@ use k8s_openapi::NamespaceResourceScope;
 use kube::core::Status;
 use kube::{Api, Client, Resource};
 
+use super::config::{self, Settings};
+use super::glog::GlogArgs;
 use super::version;
 use crate::api::{DEFAULT_NAMESPACE, names};
 use crate::cluster::connect::{self, ConnectOptions, connect_with_url};
 
 /// How long the API server may stay silent. Watches are shorter, see [`super::wait`].
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the API server may stay silent where it passes on what somebody else says: longer than any run.
+const FOLLOW_TIMEOUT: Duration = Duration::from_hours(24 * 7);
 
 /// Pauses between tries while the API server is too busy, some eight seconds in all.
 const BUSY_PAUSES: [Duration; 5] = [
@@ -35,7 +40,8 @@ pub struct GlobalArgs {
     /// Context of the kubeconfig file to use [default: its current one]
     #[arg(long, global = true, value_name = "NAME", help_heading = "Cluster")]
     kubecontext: Option<String>,
-    /// Namespace that Ark runs in [default: heptio-ark; for a server in a pod, the pod's own]
+    /// Namespace that Ark runs in [default: that of `ark client config`, else heptio-ark; for a server in a pod, the
+    /// pod's own]
     #[arg(
         short,
         long,
@@ -44,9 +50,25 @@ pub struct GlobalArgs {
         help_heading = "Cluster"
     )]
     namespace: Option<String>,
+    #[command(flatten)]
+    glog: GlogArgs,
 }
 
 impl GlobalArgs {
+    /// Returns what stands for these values on a command line.
+    pub(crate) fn of(
+        kubeconfig: Option<String>,
+        kubecontext: Option<String>,
+        namespace: Option<String>,
+    ) -> Self {
+        Self {
+            kubeconfig: kubeconfig.map(PathBuf::from),
+            kubecontext,
+            namespace,
+            glog: GlogArgs::default(),
+        }
+    }
+
     /// Returns what the server needs of the global flags: the cluster, and the namespace it works in.
     ///
     /// # Errors
@@ -81,13 +103,22 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Takes over the global flags.
+    /// Takes over the global flags, and the user's settings where a flag is not given.
     ///
     /// # Errors
     /// A namespace that cannot be one.
-    pub(crate) fn new(args: GlobalArgs) -> anyhow::Result<Self> {
+    pub(crate) fn new(args: GlobalArgs, settings: &Settings) -> anyhow::Result<Self> {
+        let namespace = match (args.namespace, settings.get(config::NAMESPACE)) {
+            (None, Some(set)) => namespace_or(None, Some(set.clone())).map_err(|problem| {
+                anyhow!(
+                    "{problem}; it stands in the settings, change it with `ark client config set {}=NAME`",
+                    config::NAMESPACE
+                )
+            }),
+            (asked, _) => namespace_or(asked, None),
+        };
         Ok(Self {
-            namespace: namespace_or(args.namespace, None)?,
+            namespace: namespace?,
             kubeconfig: args.kubeconfig,
             kubecontext: args.kubecontext,
         })
@@ -110,6 +141,15 @@ impl Context {
             user_agent: version::user_agent(),
             read_timeout: READ_TIMEOUT,
         }
+    }
+
+    /// Returns a way to the cluster on which nothing may come for as long as somebody follows a log; nothing is sent yet.
+    pub(crate) async fn patient_client(&self) -> anyhow::Result<Client> {
+        let options = ConnectOptions {
+            read_timeout: FOLLOW_TIMEOUT,
+            ..self.connect_options()
+        };
+        Ok(connect_with_url(&options).await?.0)
     }
 
     /// Returns the cluster to talk to; nothing is sent yet.
@@ -232,6 +272,30 @@ fn is_missing_namespace(status: &Status) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_flag_wins_over_the_settings() {
+        for (flag, setting, namespace) in [
+            (None, None, Some("heptio-ark")),
+            (None, Some("set"), Some("set")),
+            (Some("asked"), Some("set"), Some("asked")),
+            (Some("asked"), Some("Not One"), Some("asked")),
+            (None, Some("Not One"), None),
+            (Some("Not One"), Some("set"), None),
+        ] {
+            let args = GlobalArgs::of(None, None, flag.map(str::to_owned));
+            let settings = setting
+                .map(|set| (config::NAMESPACE.to_owned(), set.to_owned()))
+                .into_iter()
+                .collect();
+            let context = Context::new(args, &settings).ok();
+            assert_eq!(
+                context.map(|context| context.namespace).as_deref(),
+                namespace,
+                "{flag:?} {setting:?}"
+            );
+        }
+    }
 
     #[test]
     fn refusals_say_what_to_do() {

@@ -130,7 +130,7 @@ pub(crate) struct Selection {
 impl SelectionArgs {
     /// Reads the flags; what cannot be read is added to `problems`.
     pub(crate) fn read(&self, problems: &mut Problems) -> Selection {
-        let labels = problems.take(label_pairs(&self.labels));
+        let labels = self.labels(problems);
         Selection {
             included_namespaces: problems.take(list(
                 "--include-namespaces",
@@ -155,6 +155,11 @@ impl SelectionArgs {
             allow_empty: self.allow_empty.then_some(true),
             labels: (!labels.is_empty()).then_some(labels),
         }
+    }
+
+    /// Reads the labels for the new object alone.
+    pub(crate) fn labels(&self, problems: &mut Problems) -> BTreeMap<String, String> {
+        problems.take(label_pairs(&self.labels))
     }
 }
 
@@ -220,7 +225,7 @@ pub(crate) fn pairs(
 }
 
 /// Reads `--labels` and checks them as the API server would.
-fn label_pairs(occurrences: &[String]) -> Result<BTreeMap<String, String>, String> {
+pub(crate) fn label_pairs(occurrences: &[String]) -> Result<BTreeMap<String, String>, String> {
     let labels = pairs("--labels", occurrences, '=')?;
     let as_selector = LabelSelector {
         match_labels: Some(labels.clone()),
@@ -269,7 +274,7 @@ pub(crate) fn api_selector(text: Option<&str>) -> anyhow::Result<Option<String>>
     }
 }
 
-/// Gathers what is wrong with a command line, so that all of it is said at once.
+/// Gathers what is wrong with a command line or goes wrong in a command, so that all of it is said at once.
 #[derive(Debug, Default)]
 pub(crate) struct Problems(Vec<String>);
 
@@ -280,6 +285,23 @@ impl Problems {
             self.0.push(problem);
             T::default()
         })
+    }
+
+    /// Adds a problem, once.
+    pub(crate) fn add(&mut self, problem: String) {
+        if !self.0.contains(&problem) {
+            self.0.push(problem);
+        }
+    }
+
+    /// Returns whether nothing is wrong so far.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns what is wrong so far.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
     }
 
     /// Adds problems found elsewhere.

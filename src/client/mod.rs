@@ -4,16 +4,33 @@
 //! `output.rs` alone. It never talks to a store. Noun-first and verb-first forms share their arguments.
 
 mod backup;
+mod backup_location;
+mod bug;
+mod completion;
+mod config;
 mod context;
+mod delete;
 mod describe;
+mod download;
 mod flags;
+mod get;
+mod glog;
 mod install;
+mod location;
+mod logs;
 mod objects;
 mod output;
+mod plugin;
+mod restic;
 mod restore;
+mod schedule;
+mod snapshot_location;
+mod surroundings;
 mod table;
+mod template;
 mod version;
 mod wait;
+mod watch;
 
 use std::fmt::Debug;
 
@@ -21,21 +38,40 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use backup::create::BackupCreateArgs;
-use backup::delete::BackupDeleteArgs;
 use backup::describe::BackupDescribeArgs;
-use backup::get::BackupGetArgs;
+use backup::download::BackupDownloadArgs;
+use backup_location::BackupLocationCommand;
+use backup_location::create::BackupLocationCreateArgs;
+use bug::BugArgs;
+use completion::CompletionArgs;
+use config::Settings;
+use config::get::ConfigGetArgs;
+use config::set::ConfigSetArgs;
 use context::Context;
+use delete::DeleteArgs;
 use flags::{Format, LabelArgs};
+use get::GetArgs;
 use install::InstallArgs;
+use logs::LogsArgs;
+use plugin::add::PluginAddArgs;
+use plugin::remove::PluginRemoveArgs;
+use restic::ResticArgs;
 use restore::create::RestoreCreateArgs;
-use restore::delete::RestoreDeleteArgs;
 use restore::describe::RestoreDescribeArgs;
-use restore::get::RestoreGetArgs;
+use schedule::ScheduleCommand;
+use schedule::create::ScheduleCreateArgs;
+use schedule::describe::ScheduleDescribeArgs;
+use snapshot_location::SnapshotLocationCommand;
+use snapshot_location::create::SnapshotLocationCreateArgs;
 use table::Row;
 use version::VersionArgs;
 
+use crate::api::{Backup, BackupStorageLocation, Restore, Schedule, VolumeSnapshotLocation};
+
+pub use completion::{CompleteArgs, complete};
 pub use context::GlobalArgs;
 pub use output::error as print_error;
+pub use surroundings::Surroundings;
 
 /// How a command ended that met no error.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -55,48 +91,84 @@ pub enum Command {
     /// Work with restores
     #[command(subcommand)]
     Restore(RestoreCommand),
-    /// Create a backup or a restore
+    /// Work with schedules
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
+    /// Work with backup locations
+    #[command(subcommand)]
+    BackupLocation(BackupLocationCommand),
+    /// Work with snapshot locations
+    #[command(subcommand)]
+    SnapshotLocation(SnapshotLocationCommand),
+    /// Create a backup, a restore, a schedule or a location
     #[command(subcommand)]
     Create(CreateCommand),
-    /// List backups or restores
+    /// List backups, restores, schedules or locations
     #[command(subcommand)]
     Get(GetCommand),
-    /// Describe backups or restores
+    /// Describe backups, restores or schedules
     #[command(subcommand)]
     Describe(DescribeCommand),
-    /// Delete backups or restores
+    /// Delete backups, restores, schedules or locations
     #[command(subcommand)]
     Delete(DeleteCommand),
     /// Set Ark up in a cluster: its types, namespace, account and server
     Install(InstallArgs),
+    /// Add plugins to the server and remove them
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+    /// Change the settings of this client
+    #[command(subcommand)]
+    Client(ClientCommand),
+    /// Print a script that completes command lines in a shell
+    Completion(CompletionArgs),
+    /// Report a bug
+    Bug(BugArgs),
+    /// Say that file backups of volumes are not part of this Ark
+    #[command(hide = true, disable_help_flag = true)]
+    Restic(ResticArgs),
     /// Print the version of this program
     Version(VersionArgs),
 }
 
 /// `ark backup ...`
 #[derive(Debug, Subcommand)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a process makes one, and takes it apart at once"
+)]
 pub enum BackupCommand {
     /// Create a backup
     Create(BackupCreateArgs),
     /// List backups
-    Get(BackupGetArgs),
+    Get(GetArgs),
     /// Describe backups
     Describe(BackupDescribeArgs),
+    /// Print the log of a backup
+    Logs(LogsArgs),
+    /// Download the objects of a backup
+    Download(BackupDownloadArgs),
     /// Delete backups and all that is stored of them
-    Delete(BackupDeleteArgs),
+    Delete(DeleteArgs),
 }
 
 /// `ark restore ...`
 #[derive(Debug, Subcommand)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a process makes one, and takes it apart at once"
+)]
 pub enum RestoreCommand {
     /// Create a restore
     Create(RestoreCreateArgs),
     /// List restores
-    Get(RestoreGetArgs),
+    Get(GetArgs),
     /// Describe restores
     Describe(RestoreDescribeArgs),
+    /// Print the log of a restore
+    Logs(LogsArgs),
     /// Delete restores; what they restored stays
-    Delete(RestoreDeleteArgs),
+    Delete(DeleteArgs),
 }
 
 /// `ark create ...`
@@ -106,6 +178,12 @@ pub enum CreateCommand {
     Backup(BackupCreateArgs),
     /// Create a restore
     Restore(RestoreCreateArgs),
+    /// Create a schedule, which makes backups at fixed times
+    Schedule(ScheduleCreateArgs),
+    /// Create a backup location: a place where backups are kept
+    BackupLocation(BackupLocationCreateArgs),
+    /// Create a snapshot location: a place where volume snapshots are kept
+    SnapshotLocation(SnapshotLocationCreateArgs),
 }
 
 /// `ark get ...`
@@ -113,10 +191,19 @@ pub enum CreateCommand {
 pub enum GetCommand {
     /// List backups
     #[command(visible_alias = "backup")]
-    Backups(BackupGetArgs),
+    Backups(GetArgs),
     /// List restores
     #[command(visible_alias = "restore")]
-    Restores(RestoreGetArgs),
+    Restores(GetArgs),
+    /// List schedules
+    #[command(visible_alias = "schedule")]
+    Schedules(GetArgs),
+    /// List backup locations
+    #[command(visible_alias = "backup-location")]
+    BackupLocations(GetArgs),
+    /// List snapshot locations
+    #[command(visible_alias = "snapshot-location")]
+    SnapshotLocations(GetArgs),
 }
 
 /// `ark describe ...`
@@ -128,6 +215,9 @@ pub enum DescribeCommand {
     /// Describe restores
     #[command(visible_alias = "restore")]
     Restores(RestoreDescribeArgs),
+    /// Describe schedules
+    #[command(visible_alias = "schedule")]
+    Schedules(ScheduleDescribeArgs),
 }
 
 /// `ark delete ...`
@@ -135,24 +225,70 @@ pub enum DescribeCommand {
 pub enum DeleteCommand {
     /// Delete backups and all that is stored of them
     #[command(visible_alias = "backups")]
-    Backup(BackupDeleteArgs),
+    Backup(DeleteArgs),
     /// Delete restores; what they restored stays
     #[command(visible_alias = "restores")]
-    Restore(RestoreDeleteArgs),
+    Restore(DeleteArgs),
+    /// Delete schedules; the backups they made stay
+    #[command(visible_alias = "schedules")]
+    Schedule(DeleteArgs),
+    /// Delete backup locations; what is stored in them stays
+    #[command(visible_alias = "backup-locations")]
+    BackupLocation(DeleteArgs),
+    /// Delete snapshot locations; the snapshots in them stay
+    #[command(visible_alias = "snapshot-locations")]
+    SnapshotLocation(DeleteArgs),
+}
+
+/// `ark plugin ...`
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// Add a plugin to the server, or another version of one
+    Add(PluginAddArgs),
+    /// Remove a plugin from the server
+    Remove(PluginRemoveArgs),
+}
+
+/// `ark client ...`
+#[derive(Debug, Subcommand)]
+pub enum ClientCommand {
+    /// Show and change the settings of this client
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+/// `ark client config ...`
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Show settings
+    Get(ConfigGetArgs),
+    /// Change settings
+    Set(ConfigSetArgs),
 }
 
 /// Carries a command out.
 ///
 /// # Errors
 /// One sentence that says what is wrong and what to do, with its causes.
-pub async fn run(global: GlobalArgs, command: Command) -> anyhow::Result<Outcome> {
-    let context = Context::new(global)?;
+pub async fn run(
+    global: GlobalArgs,
+    command: Command,
+    surroundings: &Surroundings,
+) -> anyhow::Result<Outcome> {
+    let settings = match &command {
+        // These need no cluster, and the first repairs settings that cannot be read.
+        Command::Client(_) | Command::Completion(_) | Command::Restic(_) | Command::Version(_) => {
+            Settings::new()
+        }
+        _ => config::read_or_warn(surroundings),
+    };
+    let context = Context::new(global, &settings)?;
     let context = &context;
     match command {
         Command::Backup(BackupCommand::Create(args))
         | Command::Create(CreateCommand::Backup(args)) => backup::create::run(context, args).await,
         Command::Backup(BackupCommand::Get(args)) | Command::Get(GetCommand::Backups(args)) => {
-            backup::get::run(context, args).await
+            get::run::<Backup>(context, args).await
         }
         Command::Backup(BackupCommand::Describe(args))
         | Command::Describe(DescribeCommand::Backups(args)) => {
@@ -165,7 +301,7 @@ pub async fn run(global: GlobalArgs, command: Command) -> anyhow::Result<Outcome
             restore::create::run(context, args).await
         }
         Command::Restore(RestoreCommand::Get(args)) | Command::Get(GetCommand::Restores(args)) => {
-            restore::get::run(context, args).await
+            get::run::<Restore>(context, args).await
         }
         Command::Restore(RestoreCommand::Describe(args))
         | Command::Describe(DescribeCommand::Restores(args)) => {
@@ -175,7 +311,54 @@ pub async fn run(global: GlobalArgs, command: Command) -> anyhow::Result<Outcome
         | Command::Delete(DeleteCommand::Restore(args)) => {
             restore::delete::run(context, args).await
         }
+        Command::Backup(BackupCommand::Logs(args)) => logs::run::<Backup>(context, args).await,
+        Command::Backup(BackupCommand::Download(args)) => {
+            backup::download::run(context, args).await
+        }
+        Command::Restore(RestoreCommand::Logs(args)) => logs::run::<Restore>(context, args).await,
+        Command::Schedule(command) => schedule::run(context, command).await,
+        Command::Create(CreateCommand::Schedule(args)) => {
+            schedule::create::run(context, args).await
+        }
+        Command::Get(GetCommand::Schedules(args)) => get::run::<Schedule>(context, args).await,
+        Command::Describe(DescribeCommand::Schedules(args)) => {
+            schedule::describe::run(context, args).await
+        }
+        Command::Delete(DeleteCommand::Schedule(args)) => {
+            delete::run::<Schedule>(context, args).await
+        }
+        Command::Delete(DeleteCommand::BackupLocation(args)) => {
+            delete::run::<BackupStorageLocation>(context, args).await
+        }
+        Command::Delete(DeleteCommand::SnapshotLocation(args)) => {
+            delete::run::<VolumeSnapshotLocation>(context, args).await
+        }
+        Command::BackupLocation(command) => backup_location::run(context, command).await,
+        Command::Create(CreateCommand::BackupLocation(args)) => {
+            backup_location::create::run(context, args).await
+        }
+        Command::Get(GetCommand::BackupLocations(args)) => {
+            get::run::<BackupStorageLocation>(context, args).await
+        }
+        Command::SnapshotLocation(command) => snapshot_location::run(context, command).await,
+        Command::Create(CreateCommand::SnapshotLocation(args)) => {
+            snapshot_location::create::run(context, args).await
+        }
+        Command::Get(GetCommand::SnapshotLocations(args)) => {
+            get::run::<VolumeSnapshotLocation>(context, args).await
+        }
         Command::Install(args) => install::run(context, args).await,
+        Command::Plugin(PluginCommand::Add(args)) => plugin::add::run(context, args).await,
+        Command::Plugin(PluginCommand::Remove(args)) => plugin::remove::run(context, args).await,
+        Command::Client(ClientCommand::Config(ConfigCommand::Get(args))) => {
+            config::get::run(surroundings, args)
+        }
+        Command::Client(ClientCommand::Config(ConfigCommand::Set(args))) => {
+            config::set::run(surroundings, &args)
+        }
+        Command::Completion(args) => completion::run(&args),
+        Command::Bug(args) => bug::run(context, surroundings, args).await,
+        Command::Restic(args) => restic::run(&args),
         Command::Version(args) => version::run(&args),
     }
 }

@@ -1,8 +1,10 @@
 //! Reading and making Ark's objects through the API server, with answers a user can act on.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use anyhow::{anyhow, bail};
+use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{ListParams, PostParams};
 use kube::{Resource, ResourceExt};
@@ -10,7 +12,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::context::{Cluster, patiently};
-use crate::api::{Backup, DeleteBackupRequest, FIELD_MANAGER, Restore};
+use crate::api::{
+    Backup, BackupStorageLocation, DeleteBackupRequest, DownloadRequest, FIELD_MANAGER, Restore,
+    Schedule, VolumeSnapshotLocation, names,
+};
+
+/// How many later seconds are tried for a name that is made of a time.
+const LATER_SECONDS: u32 = 10;
 
 /// One of Ark's types, with the words that commands have for it.
 pub(crate) trait Kind:
@@ -39,11 +47,29 @@ impl Kind for DeleteBackupRequest {
     const NOUN: &'static str = "delete request";
 }
 
+impl Kind for DownloadRequest {
+    const NOUN: &'static str = "download request";
+}
+
+impl Kind for Schedule {
+    const NOUN: &'static str = "schedule";
+}
+
+impl Kind for BackupStorageLocation {
+    const NOUN: &'static str = "backup-location";
+}
+
+impl Kind for VolumeSnapshotLocation {
+    const NOUN: &'static str = "snapshot-location";
+}
+
 /// Returns the object of that name.
 ///
 /// # Errors
 /// It does not exist; the sentence names the command that lists those that do.
 pub(crate) async fn get<K: Kind>(cluster: &Cluster, name: &str) -> anyhow::Result<K> {
+    // It becomes a part of a path.
+    names::check_resource_name(name, K::NOUN).map_err(anyhow::Error::msg)?;
     let api = cluster.api::<K>();
     let found = patiently(|| api.get_opt(name)).await;
     found
@@ -90,12 +116,7 @@ pub(crate) async fn find<K: Kind>(
 /// # Errors
 /// The name is taken, among others.
 pub(crate) async fn create<K: Kind>(cluster: &Cluster, object: &K) -> anyhow::Result<K> {
-    let params = PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    };
-    let api = cluster.api::<K>();
-    match patiently(|| api.create(&params, object)).await {
+    match post(cluster, object).await {
         Ok(created) => Ok(created),
         Err(kube::Error::Api(status)) if status.is_already_exists() => bail!(
             "{noun} {name:?} exists already in namespace {:?}; choose another name, or remove it with \
@@ -106,4 +127,36 @@ pub(crate) async fn create<K: Kind>(cluster: &Cluster, object: &K) -> anyhow::Re
         ),
         Err(error) => Err(cluster.explain(&error)),
     }
+}
+
+/// Makes the object that `make` names after a time. Where somebody was faster, as a schedule that makes its own backup in
+/// the same second, a later second names it.
+///
+/// # Errors
+/// What `make` has to say, or the API server.
+pub(crate) async fn create_timestamped<K: Kind>(
+    cluster: &Cluster,
+    now: Timestamp,
+    make: impl Fn(Timestamp) -> anyhow::Result<K>,
+) -> anyhow::Result<K> {
+    let mut time = now;
+    for _ in 0..LATER_SECONDS {
+        match post(cluster, &make(time)?).await {
+            Ok(created) => return Ok(created),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                time = time.saturating_add(Duration::from_secs(1)).unwrap_or(time);
+            }
+            Err(error) => return Err(cluster.explain(&error)),
+        }
+    }
+    create(cluster, &make(time)?).await
+}
+
+async fn post<K: Kind>(cluster: &Cluster, object: &K) -> kube::Result<K> {
+    let params = PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    let api = cluster.api::<K>();
+    patiently(|| api.create(&params, object)).await
 }

@@ -1,13 +1,14 @@
-//! The one place that prints. Results and questions go to standard output, errors to standard error.
+//! The one place that prints. Results and questions go to standard output, errors and warnings to standard error.
 //!
 //! Text from the cluster passes [`one_line`] before it reaches a terminal; JSON and YAML escape it themselves.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, IsTerminal as _, Write};
 
 use anyhow::Context as _;
 use kube::Resource;
 use serde::Serialize;
 
+use super::download::Interrupted;
 use super::flags::Format;
 
 /// Prints text as it is.
@@ -23,18 +24,85 @@ pub(crate) fn line(line: &str) -> anyhow::Result<()> {
     text(&format!("{line}\n"))
 }
 
-/// Prints an error with its causes as one line to standard error; a reader of our output that has gone is no error.
+/// Prints a line to standard error that is no error: what goes on beside the result.
+pub(crate) fn note(line: &str) {
+    // Where standard error is gone there is nobody left to tell.
+    writeln!(io::stderr(), "{}", one_line(line)).ok();
+}
+
+/// Prints an error with its causes as one line to standard error; a reader of our output that has gone is no error, and
+/// neither is a user who has ended it.
 pub fn error(error: &anyhow::Error) {
     let is_gone = error
         .chain()
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
         .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe);
-    if is_gone {
+    let is_interrupted = error
+        .chain()
+        .any(<dyn std::error::Error>::is::<Interrupted>);
+    if is_gone || is_interrupted {
         return;
     }
     let message = one_line(&format!("{error:#}"));
     // Where standard error is gone as well there is nobody left to tell.
     writeln!(io::stderr(), "An error occurred: {message}").ok();
+}
+
+/// Prints a warning as one line to standard error.
+pub(crate) fn warn(message: &str) {
+    // Where standard error is gone there is nobody to warn.
+    writeln!(io::stderr(), "Warning: {}.", one_line(message)).ok();
+}
+
+/// Prints a log as it comes. On a terminal it is printed line by line, with nothing in it that could move the cursor.
+#[derive(Debug)]
+pub(crate) struct Log<W> {
+    out: W,
+    is_terminal: bool,
+    line: Vec<u8>,
+}
+
+impl Log<io::Stdout> {
+    /// Prints to standard output.
+    pub(crate) fn new() -> Self {
+        let out = io::stdout();
+        Self {
+            is_terminal: out.is_terminal(),
+            out,
+            line: Vec::new(),
+        }
+    }
+}
+
+impl<W: Write> Log<W> {
+    /// Prints a last line that does not end as one.
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        if !self.line.is_empty() {
+            self.write_all(b"\n")?;
+        }
+        self.flush()
+    }
+}
+
+impl<W: Write> Write for Log<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.is_terminal {
+            return self.out.write(bytes);
+        }
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.line.extend_from_slice(part);
+            if part.ends_with(b"\n") {
+                let line = String::from_utf8_lossy(&self.line);
+                writeln!(self.out, "{}", one_line(&line))?;
+                self.line.clear();
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// Asks a question until it is answered with yes or no; an input that has ended means no.
@@ -142,6 +210,26 @@ mod tests {
         let value = serde_json::json!({ "a": "yes", "b": "1", "c": "1e3", "d": "null", "e": "", "f": "2017-01-01",
             "g": "on", "h": "a: b", "i": "*", "j": "0x1f", "k": "~", "l": "1:30", "m": "0o17", "n": "017" });
         insta::assert_snapshot!(yaml(&value).unwrap());
+    }
+
+    #[test]
+    fn a_log_on_a_terminal_is_harmless_and_elsewhere_as_it_is() {
+        for (is_terminal, printed) in [
+            (true, "a [31mb\nlong line\nlast\n"),
+            (false, "a\u{1b}[31mb\nlong line\nlast"),
+        ] {
+            let mut out = Vec::new();
+            let mut log = Log {
+                out: &mut out,
+                is_terminal,
+                line: Vec::new(),
+            };
+            for piece in ["a\u{1b}[31mb\nlong", " line\nla", "st"] {
+                log.write_all(piece.as_bytes()).unwrap();
+            }
+            log.finish().unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), printed);
+        }
     }
 
     #[test]

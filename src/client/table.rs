@@ -24,10 +24,24 @@ pub(crate) trait Row: ResourceExt {
 
     /// Returns the texts of the columns.
     fn cells(&self, now: Timestamp) -> Vec<String>;
+
+    /// Puts objects into the order in which a table shows them; as the API has them, unless the type has its own.
+    fn sort(_objects: &mut [Self])
+    where
+        Self: Sized,
+    {
+    }
 }
 
 impl Row for Backup {
-    const COLUMNS: &'static [&'static str] = &["NAME", "STATUS", "CREATED", "EXPIRES", "SELECTOR"];
+    const COLUMNS: &'static [&'static str] = &[
+        "NAME",
+        "STATUS",
+        "CREATED",
+        "EXPIRES",
+        "STORAGE LOCATION",
+        "SELECTOR",
+    ];
 
     fn cells(&self, now: Timestamp) -> Vec<String> {
         vec![
@@ -35,8 +49,13 @@ impl Row for Backup {
             backup_status(self),
             time(backup_time(self)),
             relative(expiration(self), now),
+            self.spec.storage_location.clone(),
             selector_text(self.spec.label_selector.as_ref()),
         ]
+    }
+
+    fn sort(backups: &mut [Self]) {
+        sort_backups(backups);
     }
 }
 
@@ -167,8 +186,14 @@ pub(crate) fn timestamp(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string()
 }
 
+/// Writes a TTL as Go prints it; what cannot be read is shown as it is.
+pub(crate) fn ttl(ttl: Option<&str>) -> String {
+    let text = ttl.unwrap_or("0");
+    duration::parse(text).map_or_else(|_| text.to_owned(), duration::format)
+}
+
 /// Writes how far a time is away, as `29d` or `3h ago`; `n/a` if there is none.
-fn relative(time: Option<Timestamp>, now: Timestamp) -> String {
+pub(crate) fn relative(time: Option<Timestamp>, now: Timestamp) -> String {
     let Some(time) = time else {
         return "n/a".to_owned();
     };

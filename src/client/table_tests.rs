@@ -62,7 +62,7 @@ fn restores_look_as_they_always_did() {
 fn a_table_without_rows_has_its_heading() {
     assert_eq!(
         render::<Backup>(&[], now(), &[], false).unwrap(),
-        "NAME      STATUS    CREATED   EXPIRES   SELECTOR\n"
+        "NAME      STATUS    CREATED   EXPIRES   STORAGE LOCATION   SELECTOR\n"
     );
     assert_eq!(
         render::<Restore>(&[], now(), &[], false).unwrap(),
@@ -73,6 +73,7 @@ fn a_table_without_rows_has_its_heading() {
 #[test]
 fn backups_show_phase_times_and_selector() {
     let mut done = backup("done", "2017-07-26T15:41:14Z");
+    done.spec.storage_location = "second".into();
     done.spec.label_selector = Some(selector::parse("app=nginx").unwrap());
     done.status = Some(BackupStatus {
         phase: BackupPhase::Completed,
@@ -95,11 +96,11 @@ fn backups_show_phase_times_and_selector() {
     assert_eq!(
         table,
         concat!(
-            "NAME      STATUS      CREATED                         EXPIRES   SELECTOR\n",
-            "done      Completed   2017-07-26 15:00:00 +0000 UTC   28d       app=nginx\n",
-            "fresh     New         2017-07-27 20:09:59 +0000 UTC   29d       <none>\n",
-            "leaving   Deleting    2017-07-27 17:00:00 +0000 UTC   3h ago    <none>\n",
-            "kept      Uploading   2017-07-27 17:00:00 +0000 UTC   n/a       <none>\n",
+            "NAME      STATUS      CREATED                         EXPIRES   STORAGE LOCATION   SELECTOR\n",
+            "done      Completed   2017-07-26 15:00:00 +0000 UTC   28d       second             app=nginx\n",
+            "fresh     New         2017-07-27 20:09:59 +0000 UTC   29d       <none>             <none>\n",
+            "leaving   Deleting    2017-07-27 17:00:00 +0000 UTC   3h ago    <none>             <none>\n",
+            "kept      Uploading   2017-07-27 17:00:00 +0000 UTC   n/a       <none>             <none>\n",
         )
     );
 }

@@ -15,14 +15,18 @@ const COMMIT: Option<&str> = option_env!("ARK_GIT_COMMIT");
 const TREE_STATE: Option<&str> = option_env!("ARK_GIT_TREE_STATE");
 
 pub(crate) fn run(_: &VersionArgs) -> anyhow::Result<Outcome> {
-    let unknown = "<unknown>";
-    output::line(&format!("Version: {VERSION}"))?;
-    output::line(&format!("Git commit: {}", COMMIT.unwrap_or(unknown)))?;
-    output::line(&format!(
-        "Git tree state: {}",
-        TREE_STATE.unwrap_or(unknown)
-    ))?;
+    output::text(&lines())?;
     Ok(Outcome::Done)
+}
+
+/// Returns what there is to say of this build, a line each.
+pub(crate) fn lines() -> String {
+    let unknown = "<unknown>";
+    format!(
+        "Version: {VERSION}\nGit commit: {}\nGit tree state: {}\n",
+        COMMIT.unwrap_or(unknown),
+        TREE_STATE.unwrap_or(unknown)
+    )
 }
 
 /// Returns what the API server's logs call this program.

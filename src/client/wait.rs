@@ -39,6 +39,8 @@ pub(crate) struct RunState {
     phase: String,
     ended: bool,
     completed: bool,
+    /// It was refused before it began, so there is no log.
+    refused: bool,
     progress: Option<Progress>,
     warnings: u64,
     errors: u64,
@@ -52,6 +54,7 @@ impl Run for Backup {
             phase: status.phase.to_string(),
             ended: status.phase.is_terminal(),
             completed: status.phase == BackupPhase::Completed,
+            refused: status.phase == BackupPhase::FailedValidation,
             progress: status.progress,
             warnings: status.warnings.unwrap_or(0),
             errors: status.errors.unwrap_or(0),
@@ -67,6 +70,7 @@ impl Run for Restore {
             phase: status.phase.to_string(),
             ended: status.phase.is_terminal(),
             completed: status.phase == RestorePhase::Completed,
+            refused: status.phase == RestorePhase::FailedValidation,
             progress: status.progress,
             warnings: status.warnings,
             errors: status.errors,
@@ -148,11 +152,32 @@ fn report(noun: &str, name: &str, state: &RunState, elapsed: Duration) -> anyhow
     for reason in &state.reasons {
         output::line(&format!("  {}", output::one_line(reason)))?;
     }
+    if let Some(hint) = hint(noun, name, state) {
+        output::line(&hint)?;
+    }
     Ok(if state.completed {
         Outcome::Done
     } else {
         Outcome::NotCompleted
     })
+}
+
+/// Says where to read more, if there is more to read.
+fn hint(noun: &str, name: &str, state: &RunState) -> Option<String> {
+    if state.completed && state.warnings + state.errors == 0 {
+        return None;
+    }
+    if state.refused {
+        return Some(format!("To see more: ark {noun} describe {name}"));
+    }
+    let details = if noun == Backup::NOUN {
+        " --details"
+    } else {
+        ""
+    };
+    Some(format!(
+        "To see more: ark {noun} describe {name}{details}, or ark {noun} logs {name}"
+    ))
 }
 
 fn end_line(noun: &str, name: &str, state: &RunState, elapsed: Duration) -> String {
@@ -349,6 +374,32 @@ mod tests {
                 "{phase}"
             );
         }
+    }
+
+    #[test]
+    fn only_what_went_well_says_nothing_more() {
+        let mut state = RunState {
+            completed: true,
+            ..running(1, 1)
+        };
+        assert_eq!(hint("backup", "a", &state), None);
+        state.warnings = 1;
+        assert_eq!(
+            hint("backup", "a", &state).unwrap(),
+            "To see more: ark backup describe a --details, or ark backup logs a"
+        );
+        state.warnings = 0;
+        state.completed = false;
+        assert_eq!(
+            hint("restore", "a", &state).unwrap(),
+            "To see more: ark restore describe a, or ark restore logs a"
+        );
+        // What was refused has no log, and its reasons are no details.
+        state.refused = true;
+        assert_eq!(
+            hint("backup", "a", &state).unwrap(),
+            "To see more: ark backup describe a"
+        );
     }
 
     #[test]

@@ -1,51 +1,35 @@
 //! `ark backup delete`: asks for a backup's removal, with all that is stored of it. The server carries it out; the
 //! client never touches a store.
 
-use std::io;
-
-use clap::Args;
 use kube::{Resource, ResourceExt};
 
 use crate::api::{Backup, DeleteBackupRequest, DeleteBackupRequestSpec, labels, names};
-use crate::client::context::Context;
-use crate::client::{Outcome, objects, output};
+use crate::client::context::{Cluster, Context};
+use crate::client::delete::{self, Delete, DeleteArgs};
+use crate::client::{Outcome, objects};
 
-/// Which backups to delete.
-#[derive(Args, Debug)]
-pub struct BackupDeleteArgs {
-    /// Names of the backups
-    #[arg(value_name = "NAME", required = true)]
-    names: Vec<String>,
-    /// Do not ask
-    #[arg(long)]
-    confirm: bool,
+impl Delete for Backup {
+    const AFTERWARDS: Option<&'static str> = Some(
+        "A backup disappears from `ark backup get` once its snapshots, stored files and restores are gone.",
+    );
+
+    fn warning(names: &str) -> String {
+        format!(
+            "This removes for good what is stored of: {names}. Their snapshots and restores go with them."
+        )
+    }
+
+    async fn delete(&self, cluster: &Cluster) -> anyhow::Result<String> {
+        objects::create(cluster, &request(self)).await?;
+        Ok(format!(
+            "Request to delete backup \"{}\" has been submitted.",
+            self.name_any()
+        ))
+    }
 }
 
-pub(crate) async fn run(context: &Context, args: BackupDeleteArgs) -> anyhow::Result<Outcome> {
-    let cluster = context.cluster().await?;
-    // All are looked for before anything is asked: a misspelt name ends the command with nothing done.
-    let backups: Vec<Backup> = objects::find(&cluster, &args.names, None).await?;
-    if !args.confirm {
-        let listed = args.names.join(", ");
-        output::line(&format!(
-            "This removes for good what is stored of: {listed}. Their snapshots and restores go with them."
-        ))?;
-        if !output::confirm("Are you sure that you want this", io::stdin().lock()) {
-            output::line("Nothing has been deleted.")?;
-            return Ok(Outcome::Done);
-        }
-    }
-    for backup in &backups {
-        objects::create(&cluster, &request(backup)).await?;
-        let name = backup.name_any();
-        output::line(&format!(
-            "Request to delete backup \"{name}\" has been submitted."
-        ))?;
-    }
-    output::line(
-        "A backup disappears from `ark backup get` once its snapshots, stored files and restores are gone.",
-    )?;
-    Ok(Outcome::Done)
+pub(crate) async fn run(context: &Context, args: DeleteArgs) -> anyhow::Result<Outcome> {
+    delete::run::<Backup>(context, args).await
 }
 
 /// Makes the request to delete one backup; the UID keeps it from meeting a later backup of the same name.

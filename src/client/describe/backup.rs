@@ -2,14 +2,19 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Lines, count, tristate};
+use super::{Found, Lines, count, tristate};
 use crate::api::{
-    Backup, BackupHooks, BackupResourceHook, BackupStatus, DeleteBackupRequest, duration,
+    Backup, BackupHooks, BackupPhase, BackupResourceHook, BackupSpec, BackupStatus,
+    DeleteBackupRequest, duration,
 };
 use crate::client::table::{self, NONE, selector_text};
 
-/// Describes a backup; `deletions` are the requests to delete it.
-pub(crate) fn backup(backup: &Backup, deletions: &[DeleteBackupRequest]) -> anyhow::Result<String> {
+/// Describes a backup; `found` are its warnings and errors, `deletions` the requests to delete it.
+pub(crate) fn backup(
+    backup: &Backup,
+    found: &Found,
+    deletions: &[DeleteBackupRequest],
+) -> anyhow::Result<String> {
     let status = backup.status.clone().unwrap_or_default();
     let mut lines = Lines::default();
     lines.metadata(backup);
@@ -19,75 +24,75 @@ pub(crate) fn backup(backup: &Backup, deletions: &[DeleteBackupRequest]) -> anyh
         lines.field("Failure reason", reason);
     }
     lines.gap();
-    spec(&mut lines, backup);
-    outcome(&mut lines, backup, &status);
+    spec(&mut lines, 0, &backup.spec);
+    lines.gap();
+    outcome(&mut lines, backup, &status, found);
     volumes(&mut lines, &status);
     deletion_attempts(&mut lines, deletions);
     lines.finish()
 }
 
-fn spec(lines: &mut Lines, backup: &Backup) {
-    let spec = &backup.spec;
-    lines.namespaces(0, &spec.included_namespaces, &spec.excluded_namespaces);
+/// Adds what a backup takes and how, indented to stand below a heading if `depth` says so.
+pub(super) fn spec(lines: &mut Lines, depth: usize, spec: &BackupSpec) {
+    lines.namespaces(depth, &spec.included_namespaces, &spec.excluded_namespaces);
     lines.gap();
-    lines.resources(0, &spec.included_resources, &spec.excluded_resources);
+    lines.resources(depth, &spec.included_resources, &spec.excluded_resources);
     let cluster_scoped = tristate(spec.include_cluster_resources, "included", "excluded");
-    lines.nested(1, "Cluster-scoped", cluster_scoped);
+    lines.nested(depth + 1, "Cluster-scoped", cluster_scoped);
     lines.gap();
-    lines.field(
+    lines.nested(
+        depth,
         "Label selector",
         &selector_text(spec.label_selector.as_ref()),
     );
     if spec.allow_empty == Some(true) {
-        lines.field("Empty selection", "accepted");
+        lines.nested(depth, "Empty selection", "accepted");
     }
     lines.gap();
-    lines.field(
+    lines.nested(depth, "Storage Location", &spec.storage_location);
+    lines.gap();
+    lines.nested(
+        depth,
         "Snapshot PVs",
         tristate(spec.snapshot_volumes, "true", "false"),
     );
+    lines.list(depth, "Snapshot Locations", &spec.volume_snapshot_locations);
     lines.gap();
-    lines.field("TTL", &ttl(spec.ttl.as_deref()));
+    lines.nested(depth, "TTL", &table::ttl(spec.ttl.as_deref()));
     lines.gap();
-    hooks(lines, &spec.hooks);
-    lines.gap();
+    hooks(lines, depth, &spec.hooks);
 }
 
-fn ttl(ttl: Option<&str>) -> String {
-    let Some(text) = ttl else {
-        return "0s".to_owned();
-    };
-    duration::parse(text).map_or_else(|_| text.to_owned(), duration::format)
-}
-
-fn hooks(lines: &mut Lines, hooks: &BackupHooks) {
+fn hooks(lines: &mut Lines, depth: usize, hooks: &BackupHooks) {
     if hooks.is_empty() {
-        return lines.field("Hooks", NONE);
+        return lines.nested(depth, "Hooks", NONE);
     }
-    lines.heading(0, "Hooks");
-    for rule in &hooks.resources {
-        lines.heading(1, &rule.name);
-        lines.namespaces(2, &rule.included_namespaces, &rule.excluded_namespaces);
-        lines.resources(2, &rule.included_resources, &rule.excluded_resources);
+    lines.heading(depth, "Hooks");
+    for (place, rule) in hooks.resources.iter().enumerate() {
+        lines.heading(depth + 1, &rule.display_name(place));
+        lines.namespaces(
+            depth + 2,
+            &rule.included_namespaces,
+            &rule.excluded_namespaces,
+        );
+        lines.resources(
+            depth + 2,
+            &rule.included_resources,
+            &rule.excluded_resources,
+        );
         lines.nested(
-            2,
+            depth + 2,
             "Label selector",
             &selector_text(rule.label_selector.as_ref()),
         );
-        // `hooks` is the old name of `pre` and counts only where that is empty.
-        let pre = if rule.pre.is_empty() {
-            &rule.hooks
-        } else {
-            &rule.pre
-        };
-        exec_hooks(lines, "Pre Exec Hook", pre);
-        exec_hooks(lines, "Post Exec Hook", &rule.post);
+        exec_hooks(lines, depth + 2, "Pre Exec Hook", rule.pre_hooks());
+        exec_hooks(lines, depth + 2, "Post Exec Hook", &rule.post);
     }
 }
 
-fn exec_hooks(lines: &mut Lines, label: &str, hooks: &[BackupResourceHook]) {
+fn exec_hooks(lines: &mut Lines, depth: usize, label: &str, hooks: &[BackupResourceHook]) {
     for exec in hooks.iter().filter_map(|hook| hook.exec.as_ref()) {
-        lines.heading(2, label);
+        lines.heading(depth, label);
         let or = |text: &str, default: &str| {
             if text.is_empty() {
                 default.to_owned()
@@ -95,18 +100,22 @@ fn exec_hooks(lines: &mut Lines, label: &str, hooks: &[BackupResourceHook]) {
                 text.to_owned()
             }
         };
-        lines.nested(3, "Container", &or(&exec.container, "<first>"));
-        lines.nested(3, "Command", &exec.command.join(" "));
-        lines.nested(3, "On Error", &or(&exec.on_error, "Fail"));
-        lines.nested(3, "Timeout", exec.timeout.as_deref().unwrap_or("30s"));
+        lines.nested(depth + 1, "Container", &or(&exec.container, "<first>"));
+        lines.nested(depth + 1, "Command", &exec.command.join(" "));
+        lines.nested(depth + 1, "On Error", &or(&exec.on_error, "Fail"));
+        let timeout = exec.time_limit().map(duration::format);
+        let as_written = |_| exec.timeout.clone().unwrap_or_default();
+        lines.nested(depth + 1, "Timeout", &timeout.unwrap_or_else(as_written));
     }
 }
 
-fn outcome(lines: &mut Lines, backup: &Backup, status: &BackupStatus) {
+fn outcome(lines: &mut Lines, backup: &Backup, status: &BackupStatus, found: &Found) {
     let format = status
         .format_version
         .clone()
-        .or_else(|| status.version.map(|version| version.to_string()));
+        .or_else(|| status.version.map(|version| version.to_string()))
+        // Of a refused one nothing is stored.
+        .filter(|_| status.phase != BackupPhase::FailedValidation);
     lines.field(
         "Backup Format Version",
         format.as_deref().unwrap_or("<n/a>"),
@@ -129,9 +138,13 @@ fn outcome(lines: &mut Lines, backup: &Backup, status: &BackupStatus) {
     lines.gap();
     lines.list(0, "Validation errors", &status.validation_errors);
     lines.gap();
-    lines.field("Warnings", &count(status.warnings.unwrap_or(0)));
-    lines.field("Errors", &count(status.errors.unwrap_or(0)));
+    found.add(
+        lines,
+        status.warnings.unwrap_or(0),
+        status.errors.unwrap_or(0),
+    );
     lines.gap();
+    hook_counts(lines, status);
     let parts: Vec<String> = status
         .parts
         .iter()
@@ -141,9 +154,37 @@ fn outcome(lines: &mut Lines, backup: &Backup, status: &BackupStatus) {
     lines.gap();
 }
 
+/// Says how many hooks ran, and which pods are still between theirs. Annotations ask for hooks too, so a backup may have
+/// run some without any in its spec.
+fn hook_counts(lines: &mut Lines, status: &BackupStatus) {
+    if status.hooks_attempted.is_none() && status.hooks_owed.is_empty() {
+        return;
+    }
+    if let Some(attempted) = status.hooks_attempted {
+        lines.field("Hooks attempted", &attempted.to_string());
+        lines.field("Hooks failed", &count(status.hooks_failed.unwrap_or(0)));
+    }
+    if !status.hooks_owed.is_empty() {
+        let owed = status.hooks_owed.iter();
+        let owed: Vec<String> = owed
+            .map(|owed| format!("{}/{}", owed.namespace, owed.pod))
+            .collect();
+        lines.list(0, "Post hooks owed", &owed);
+    }
+    lines.gap();
+}
+
 fn volumes(lines: &mut Lines, status: &BackupStatus) {
+    // What Ark up to 0.9 recorded names each volume; later ones only count here.
+    let attempted = status.volume_snapshots_attempted.unwrap_or(0);
+    let completed = status.volume_snapshots_completed.unwrap_or(0);
     if status.volume_backups.is_empty() {
-        return lines.field("Persistent Volumes", "<none included>");
+        let volumes = if attempted == 0 {
+            "<none included>".to_owned()
+        } else {
+            format!("{completed} of {attempted} snapshots completed")
+        };
+        return lines.field("Persistent Volumes", &volumes);
     }
     lines.heading(0, "Persistent Volumes");
     for (name, volume) in &status.volume_backups {

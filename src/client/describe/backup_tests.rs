@@ -5,8 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::*;
 use crate::api::{
     BackupPhase, BackupResourceHookSpec, BackupSpec, DeleteBackupRequestPhase,
-    DeleteBackupRequestSpec, DeleteBackupRequestStatus, ExecHook, Part, Progress, RunHolder,
-    VolumeBackupInfo, selector,
+    DeleteBackupRequestSpec, DeleteBackupRequestStatus, ExecHook, HookOwed, Part, Progress,
+    Results, RunHolder, VolumeBackupInfo, selector,
 };
 
 fn at(text: &str) -> Time {
@@ -31,7 +31,7 @@ fn a_new_backup() {
         ttl: Some("720h".into()),
         ..BackupSpec::default()
     });
-    insta::assert_snapshot!(backup(&new, &[]).unwrap());
+    insta::assert_snapshot!(backup(&new, &Found::NotRead, &[]).unwrap());
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn a_running_backup() {
         }),
         ..BackupStatus::default()
     });
-    let text = backup(&running, &[]).unwrap();
+    let text = backup(&running, &Found::NotRead, &[]).unwrap();
     assert!(text.contains("Run by:     ark-0 (attempt 2)\n"), "{text}");
     assert!(text.contains("Progress:   120 of 500 items\n"), "{text}");
 }
@@ -79,6 +79,26 @@ fn a_backup_with_everything() {
         post: vec![exec(&["fsfreeze", "--unfreeze", "/data"])],
         ..BackupResourceHookSpec::default()
     }];
+    // A rule without a name, whose `hooks` do not count.
+    let patient = ExecHook {
+        container: "db".into(),
+        command: texts(&["/bin/sh", "-c", "flush && sync"]),
+        on_error: "Continue".into(),
+        timeout: Some("180s".into()),
+    };
+    spec.hooks.resources.push(BackupResourceHookSpec {
+        excluded_namespaces: texts(&["web"]),
+        included_resources: texts(&["pods"]),
+        label_selector: Some(selector::parse("app=db").unwrap()),
+        hooks: vec![exec(&["never"])],
+        pre: vec![
+            exec(&["first"]),
+            BackupResourceHook {
+                exec: Some(patient),
+            },
+        ],
+        ..BackupResourceHookSpec::default()
+    });
     let mut full = named(spec);
     full.metadata.labels = Some(
         [("app", "nginx"), ("tier", "web")]
@@ -96,6 +116,12 @@ fn a_backup_with_everything() {
         completion_timestamp: Some(at("2017-07-27T20:06:00Z")),
         warnings: Some(2),
         errors: Some(1),
+        hooks_attempted: Some(4),
+        hooks_failed: Some(1),
+        hooks_owed: vec![HookOwed {
+            namespace: "shop".into(),
+            pod: "db-0".into(),
+        }],
         progress: Some(Progress {
             items_done: 500,
             total_items: 500,
@@ -122,6 +148,55 @@ fn a_backup_with_everything() {
     attempt.status = Some(DeleteBackupRequestStatus {
         phase: DeleteBackupRequestPhase::Processed,
         errors: texts(&["snapshot snap-1: in use", "bucket: denied"]),
+        ..DeleteBackupRequestStatus::default()
     });
-    insta::assert_snapshot!(backup(&full, &[attempt]).unwrap());
+    insta::assert_snapshot!(backup(&full, &Found::NotRead, &[attempt]).unwrap());
+}
+
+#[test]
+fn the_details_of_a_backup() {
+    let mut made = named(BackupSpec::default());
+    made.status = Some(BackupStatus {
+        phase: BackupPhase::PartiallyFailed,
+        warnings: Some(1),
+        errors: Some(3),
+        volume_snapshots_attempted: Some(3),
+        volume_snapshots_completed: Some(2),
+        ..BackupStatus::default()
+    });
+    let mut results = Results::default();
+    results.warnings.add_ark("slow");
+    results.errors.add(None, "nodes n1: gone");
+    results.errors.add(Some("web"), "pods a: gone");
+    results.errors.add(Some("web"), "pods b:\n\u{1b}[31mgone");
+    let text = backup(&made, &Found::Read(Box::new(results)), &[]).unwrap();
+    for part in [
+        concat!(
+            "Warnings:\n",
+            "  Ark:         slow\n",
+            "  Cluster:     <none>\n",
+            "  Namespaces:  <none>\n",
+            "\n",
+            "Errors:\n",
+            "  Ark:      <none>\n",
+            "  Cluster:  nodes n1: gone\n",
+            "  Namespaces:\n",
+            "    web:  pods a: gone\n",
+            "          pods b:  [31mgone\n",
+        ),
+        "Persistent Volumes:  2 of 3 snapshots completed\n",
+    ] {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
+    for (found, line) in [
+        (Found::NotRead, "Details:   <shown with --details>\n"),
+        (
+            Found::Unreadable("no server\nanswers".into()),
+            "Details:   <cannot be read: no server answers>\n",
+        ),
+    ] {
+        let text = backup(&made, &found, &[]).unwrap();
+        assert!(text.contains(line), "{line} is not in:\n{text}");
+        assert!(text.contains("Errors:    3\n"), "{text}");
+    }
 }

@@ -2,6 +2,8 @@
 
 mod backup;
 mod restore;
+mod results;
+mod schedule;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -12,6 +14,8 @@ use tabwriter::TabWriter;
 
 pub(crate) use backup::backup;
 pub(crate) use restore::restore;
+pub(crate) use results::Found;
+pub(crate) use schedule::schedule;
 
 use super::output::one_line;
 use super::table::{NONE, into_text};

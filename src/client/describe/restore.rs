@@ -1,20 +1,22 @@
 //! The description of a Restore.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::ResourceExt;
 
-use super::{Lines, count, pairs, tristate};
+use super::{Found, Lines, pairs, tristate};
 use crate::api::Restore;
 use crate::client::table::{self, selector_text};
 
-/// Describes a restore.
-pub(crate) fn restore(restore: &Restore) -> anyhow::Result<String> {
+/// Describes a restore; `found` are its warnings and errors.
+pub(crate) fn restore(restore: &Restore, found: &Found) -> anyhow::Result<String> {
     let status = restore.status.clone().unwrap_or_default();
     let spec = &restore.spec;
     let mut lines = Lines::default();
     lines.metadata(restore);
     lines.gap();
     lines.field("Backup", &spec.backup_name);
+    if !spec.schedule_name.is_empty() {
+        lines.field("Schedule", &spec.schedule_name);
+    }
     lines.gap();
     lines.namespaces(0, &spec.included_namespaces, &spec.excluded_namespaces);
     lines.gap();
@@ -63,13 +65,7 @@ pub(crate) fn restore(restore: &Restore) -> anyhow::Result<String> {
     lines.gap();
     lines.list(0, "Validation errors", &status.validation_errors);
     lines.gap();
-    lines.field("Warnings", &count(status.warnings));
-    lines.field("Errors", &count(status.errors));
-    if status.warnings + status.errors > 0 {
-        let name = restore.name_any();
-        let key = format!("restores/{name}/restore-{name}-results.gz in the backup's bucket");
-        lines.field("Listed in", &key);
-    }
+    found.add(&mut lines, status.warnings, status.errors);
     lines.finish()
 }
 

@@ -1,7 +1,7 @@
 //! Descriptions of restores, whole.
 
 use super::*;
-use crate::api::{Progress, RestorePhase, RestoreSpec, RestoreStatus};
+use crate::api::{Progress, RestorePhase, RestoreSpec, RestoreStatus, Results};
 
 #[test]
 fn a_new_restore() {
@@ -14,7 +14,7 @@ fn a_new_restore() {
     );
     new.metadata.namespace = Some("heptio-ark".into());
     new.metadata.labels = None;
-    insta::assert_snapshot!(restore(&new).unwrap());
+    insta::assert_snapshot!(restore(&new, &Found::NotRead).unwrap());
 }
 
 #[test]
@@ -23,6 +23,7 @@ fn a_restore_with_errors() {
         "r",
         RestoreSpec {
             backup_name: "nginx-backup".into(),
+            schedule_name: "nightly".into(),
             namespace_mapping: [("a", "b"), ("c", "d")]
                 .map(|(from, to)| (from.to_owned(), to.to_owned()))
                 .into(),
@@ -44,5 +45,12 @@ fn a_restore_with_errors() {
         }),
         ..RestoreStatus::default()
     });
-    insta::assert_snapshot!(restore(&done).unwrap());
+    let mut results = Results::default();
+    results
+        .warnings
+        .add(Some("web"), "services nginx: node port dropped");
+    results.warnings.add(Some("web"), "pods old: left out");
+    results.warnings.add(None, "clusterroles view: differs");
+    results.errors.add_ark("the log could not be stored");
+    insta::assert_snapshot!(restore(&done, &Found::Read(Box::new(results))).unwrap());
 }

@@ -4,7 +4,7 @@ use clap::Args;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use crate::api::{Backup, Restore, RestoreSpec, names, validate};
+use crate::api::{Backup, Restore, RestoreSpec, Schedule, names, validate};
 use crate::client::context::Context;
 use crate::client::flags::{
     CreateOutputArgs, OptionalBool, Problems, SelectionArgs, namespace_mappings, optional_bool,
@@ -14,12 +14,15 @@ use crate::client::{Outcome, objects, output, print_objects, wait};
 /// What to restore, and how.
 #[derive(Args, Debug)]
 pub struct RestoreCreateArgs {
-    /// Backup to restore from; with --from-backup: name of the restore
-    #[arg(value_name = "BACKUP|NAME", required_unless_present = "from_backup")]
+    /// Backup to restore from; with --from-backup or --from-schedule: name of the restore
+    #[arg(value_name = "BACKUP|NAME", required_unless_present_any = ["from_backup", "from_schedule"])]
     name: Option<String>,
     /// Backup to restore from
-    #[arg(long, value_name = "BACKUP")]
+    #[arg(long, value_name = "BACKUP", conflicts_with = "from_schedule")]
     from_backup: Option<String>,
+    /// Schedule whose newest completed backup to restore from
+    #[arg(long, value_name = "SCHEDULE")]
+    from_schedule: Option<String>,
     #[command(flatten)]
     selection: SelectionArgs,
     /// Where the objects of a namespace go, as FROM:TO (comma-separated, may be repeated)
@@ -39,6 +42,20 @@ pub struct RestoreCreateArgs {
     output: CreateOutputArgs,
 }
 
+impl RestoreCreateArgs {
+    /// Returns the backup or schedule to restore from; clap asks for one of the three.
+    fn source(&self) -> Option<&String> {
+        let flags = self.from_backup.as_ref().or(self.from_schedule.as_ref());
+        flags.or(self.name.as_ref())
+    }
+
+    /// Returns the restore's own name. Without a flag that says what to restore from, the name is the backup's.
+    fn own_name(&self) -> Option<&String> {
+        let flagged = self.from_backup.is_some() || self.from_schedule.is_some();
+        self.name.as_ref().filter(|_| flagged)
+    }
+}
+
 pub(crate) async fn run(context: &Context, args: RestoreCreateArgs) -> anyhow::Result<Outcome> {
     let restore = request(&args, &context.namespace, context.now())?;
     if let Some(format) = args.output.output {
@@ -46,11 +63,22 @@ pub(crate) async fn run(context: &Context, args: RestoreCreateArgs) -> anyhow::R
         return Ok(Outcome::Done);
     }
     let cluster = context.cluster().await?;
-    objects::get::<Backup>(&cluster, &restore.spec.backup_name).await?;
-    let created = objects::create(&cluster, &restore).await?;
+    if restore.spec.schedule_name.is_empty() {
+        objects::get::<Backup>(&cluster, &restore.spec.backup_name).await?;
+    } else {
+        objects::get::<Schedule>(&cluster, &restore.spec.schedule_name).await?;
+    }
+    let created = if args.own_name().is_some() {
+        objects::create(&cluster, &restore).await?
+    } else {
+        let make = |time| request(&args, &context.namespace, time);
+        objects::create_timestamped(&cluster, context.now(), make).await?
+    };
     let name = created.name_any();
     output::line(&format!("Restore request \"{name}\" has been submitted."))?;
-    output::line(&format!("To see how it goes: ark restore describe {name}"))?;
+    output::line(&format!(
+        "To see how it goes: ark restore describe {name}, or ark restore logs {name}"
+    ))?;
     if args.wait {
         return wait::wait(&cluster, &created).await;
     }
@@ -59,20 +87,24 @@ pub(crate) async fn run(context: &Context, args: RestoreCreateArgs) -> anyhow::R
 
 /// Makes the object that the flags ask for.
 fn request(args: &RestoreCreateArgs, namespace: &str, now: Timestamp) -> anyhow::Result<Restore> {
-    let (backup, name) = match (&args.from_backup, &args.name) {
-        (Some(backup), Some(name)) => (backup.clone(), name.clone()),
-        (Some(backup), None) | (None, Some(backup)) => {
-            (backup.clone(), names::timestamped(backup, now))
-        }
-        // clap asks for one of the two.
-        (None, None) => (String::new(), String::new()),
-    };
+    let own_name = args.own_name();
+    let source = args.source().cloned().unwrap_or_default();
     let mut problems = Problems::default();
-    if args.from_backup.is_some() && args.name.is_some() {
-        problems.take(names::check_resource_name(&name, "restore"));
-    }
+    let name = match own_name {
+        Some(name) => {
+            problems.take(names::check_resource_name(name, "restore"));
+            name.clone()
+        }
+        None => names::timestamped(&source, now),
+    };
+    let (backup, schedule) = if args.from_schedule.is_some() {
+        (String::new(), source)
+    } else {
+        (source, String::new())
+    };
     let selection = args.selection.read(&mut problems);
     let spec = RestoreSpec {
+        schedule_name: schedule,
         backup_name: backup,
         included_namespaces: selection.included_namespaces,
         excluded_namespaces: selection.excluded_namespaces,

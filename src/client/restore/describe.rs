@@ -1,9 +1,13 @@
 //! `ark restore describe`: shows restores in full.
 
 use clap::Args;
+use futures::stream::{self, StreamExt as _};
+use kube::ResourceExt;
 
-use crate::api::Restore;
+use crate::api::{DownloadTargetKind, Restore};
 use crate::client::context::Context;
+use crate::client::describe::Found;
+use crate::client::download::{Downloads, SIDE_BY_SIDE, TrustArgs};
 use crate::client::flags::api_selector;
 use crate::client::{Outcome, describe, objects, output};
 
@@ -16,15 +20,38 @@ pub struct RestoreDescribeArgs {
     /// Describe only restores whose labels match
     #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with = "names")]
     selector: Option<String>,
+    // Everything there is to show of a restore is shown without it.
+    #[arg(long, alias = "volume-details", hide = true)]
+    details: bool,
+    #[command(flatten)]
+    trust: TrustArgs,
 }
 
 pub(crate) async fn run(context: &Context, args: RestoreDescribeArgs) -> anyhow::Result<Outcome> {
     let selector = api_selector(args.selector.as_deref())?;
+    let means = args.trust.read()?;
     let cluster = context.cluster().await?;
+    let downloads = Downloads::new(context, &cluster, means);
     let restores: Vec<Restore> = objects::find(&cluster, &args.names, selector.as_deref()).await?;
+    // Side by side: where nobody answers, each waits its time out.
+    let mut found = stream::iter(&restores)
+        .map(|restore| found(&downloads, restore))
+        .buffered(SIDE_BY_SIDE);
     for (at, restore) in restores.iter().enumerate() {
+        let found = found.next().await.transpose()?.unwrap_or(Found::NotRead);
         let gap = if at == 0 { "" } else { "\n\n" };
-        output::text(&format!("{gap}{}", describe::restore(restore)?))?;
+        let text = describe::restore(restore, &found)?;
+        output::text(&format!("{gap}{text}"))?;
     }
     Ok(Outcome::Done)
+}
+
+/// Returns a restore's warnings and errors, if it has any.
+async fn found(downloads: &Downloads<'_>, restore: &Restore) -> anyhow::Result<Found> {
+    let status = restore.status.clone().unwrap_or_default();
+    if status.warnings + status.errors == 0 {
+        return Ok(Found::NotRead);
+    }
+    let kind = DownloadTargetKind::RestoreResults;
+    downloads.found(kind, &restore.name_any()).await
 }

@@ -3,4 +3,3 @@
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod describe;
-pub(crate) mod get;

@@ -1,0 +1,102 @@
+//! The flags that say what a backup takes and how: of one backup, or of each that a schedule makes.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+
+use super::flags::{OptionalBool, Problems, SelectionArgs, list, optional_bool};
+use crate::api::{BackupSpec, duration, names};
+
+/// The flags of [`TemplateArgs`] that shape the spec, by clap's names for them.
+pub(crate) const TEMPLATE_FLAGS: [&str; 11] = [
+    "include_namespaces",
+    "exclude_namespaces",
+    "include_resources",
+    "exclude_resources",
+    "selector",
+    "include_cluster_resources",
+    "allow_empty",
+    "ttl",
+    "snapshot_volumes",
+    "storage_location",
+    "volume_snapshot_locations",
+];
+
+/// What to back up, and how.
+#[derive(Args, Debug)]
+pub(crate) struct TemplateArgs {
+    #[command(flatten)]
+    selection: SelectionArgs,
+    /// How long to keep the backup, such as 720h or 30d; 0 keeps it for ever
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "720h0m0s",
+        allow_hyphen_values = true
+    )]
+    ttl: String,
+    /// Whether to snapshot persistent volumes [default: where a provider can]
+    #[arg(long, value_name = "BOOL", value_parser = optional_bool, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
+    snapshot_volumes: Option<OptionalBool>,
+    /// Backup location to keep the backup in [default: the server's default one]
+    #[arg(long, value_name = "NAME")]
+    storage_location: Option<String>,
+    /// Snapshot locations to keep volume snapshots in, at most one a provider (comma-separated)
+    #[arg(
+        long,
+        value_name = "NAME,...",
+        overrides_with = "volume_snapshot_locations"
+    )]
+    volume_snapshot_locations: Option<String>,
+}
+
+/// What [`TemplateArgs`] mean.
+#[derive(Debug)]
+pub(crate) struct Template {
+    pub(crate) spec: BackupSpec,
+    /// Labels for the new object.
+    pub(crate) labels: Option<BTreeMap<String, String>>,
+}
+
+impl TemplateArgs {
+    /// Reads the flags; what cannot be read is added to `problems`. Whether it makes sense is `validate`'s to say.
+    pub(crate) fn read(&self, problems: &mut Problems) -> Template {
+        let selection = self.selection.read(problems);
+        let ttl = problems
+            .take(duration::parse(&self.ttl).map_err(|problem| format!("--ttl: {problem}")));
+        let spec = BackupSpec {
+            included_namespaces: selection.included_namespaces,
+            excluded_namespaces: selection.excluded_namespaces,
+            included_resources: selection.included_resources,
+            excluded_resources: selection.excluded_resources,
+            label_selector: selection.label_selector,
+            snapshot_volumes: self.snapshot_volumes.and_then(|given| given.0),
+            ttl: Some(duration::format(ttl)),
+            include_cluster_resources: selection.include_cluster_resources,
+            storage_location: self.storage_location.clone().unwrap_or_default(),
+            volume_snapshot_locations: problems.take(list(
+                "--volume-snapshot-locations",
+                self.volume_snapshot_locations.as_deref(),
+            )),
+            allow_empty: selection.allow_empty,
+            ..BackupSpec::default()
+        };
+        // An unset shell variable must not stand for the default location.
+        if let Some(name) = &self.storage_location {
+            problems.take(names::check_resource_name(name, "backup location"));
+        }
+        for name in &spec.volume_snapshot_locations {
+            problems.take(names::check_resource_name(name, "snapshot location"));
+        }
+        Template {
+            spec,
+            labels: selection.labels,
+        }
+    }
+
+    /// Returns the labels for the new object alone; what is wrong with them is added to `problems`.
+    pub(crate) fn labels(&self, problems: &mut Problems) -> BTreeMap<String, String> {
+        self.selection.labels(problems)
+    }
+}
