@@ -6,6 +6,9 @@
     reason = "clippy.toml lets tests unwrap, but not the helpers beside them"
 )]
 
+#[path = "cli/alone.rs"]
+mod alone;
+
 use std::io::Read as _;
 use std::net::TcpListener;
 use std::path::Path;
@@ -48,9 +51,24 @@ fn help() {
         &["backup", "create", "--help"],
         &["backup", "get", "--help"],
         &["backup", "delete", "--help"],
+        &["backup", "describe", "--help"],
+        &["backup", "logs", "--help"],
+        &["backup", "download", "--help"],
         &["restore", "create", "--help"],
+        &["restore", "delete", "--help"],
+        &["schedule", "--help"],
+        &["schedule", "create", "--help"],
+        &["backup-location", "create", "--help"],
+        &["snapshot-location", "create", "--help"],
         &["get", "--help"],
         &["install", "--help"],
+        &["plugin", "add", "--help"],
+        &["plugin", "remove", "--help"],
+        &["client", "config", "--help"],
+        &["client", "config", "get", "--help"],
+        &["client", "config", "set", "--help"],
+        &["completion", "--help"],
+        &["bug", "--help"],
     ]));
     });
 }
@@ -72,6 +90,27 @@ fn both_forms_take_the_same_flags() {
         (["restore", "describe"], ["describe", "restore"]),
         (["restore", "delete"], ["delete", "restore"]),
         (["restore", "delete"], ["delete", "restores"]),
+        (["schedule", "create"], ["create", "schedule"]),
+        (["schedule", "get"], ["get", "schedules"]),
+        (["schedule", "get"], ["get", "schedule"]),
+        (["schedule", "describe"], ["describe", "schedules"]),
+        (["schedule", "describe"], ["describe", "schedule"]),
+        (["schedule", "delete"], ["delete", "schedule"]),
+        (["schedule", "delete"], ["delete", "schedules"]),
+        (["backup-location", "create"], ["create", "backup-location"]),
+        (["backup-location", "get"], ["get", "backup-locations"]),
+        (["backup-location", "get"], ["get", "backup-location"]),
+        (["backup-location", "delete"], ["delete", "backup-location"]),
+        (
+            ["snapshot-location", "create"],
+            ["create", "snapshot-location"],
+        ),
+        (["snapshot-location", "get"], ["get", "snapshot-locations"]),
+        (["snapshot-location", "get"], ["get", "snapshot-location"]),
+        (
+            ["snapshot-location", "delete"],
+            ["delete", "snapshot-location"],
+        ),
     ] {
         // All but the usage line, which names the form.
         let help = |form: [&str; 2]| {
@@ -119,6 +158,10 @@ fn bad_input() {
             "*"
         ],
         &["backup", "delete"],
+        &["backup", "delete", "b", "--all"],
+        &["restore", "delete", "--all", "-l", "app=nginx"],
+        &["backup", "delete", "-l", ""],
+        &["backup", "delete", "-l", "a b"],
         &["backup", "get", "b", "-l", "app=nginx"],
         &["backup", "get", "-l", "a=b=c d"],
         &["restore", "create"],
@@ -137,8 +180,82 @@ fn bad_input() {
         &["restore", "create", "R", "--from-backup", "b"],
         &["backup", "get", "-n", "Ark"],
         &["install", "--dry-run", "--image", "two words"],
+        &["install", "--dry-run", "--bucket", "b", "--prefix", "p"],
+        &["install", "--dry-run", "--provider", "s3", "--config", "region"],
+        &[
+            "install",
+            "--dry-run",
+            "--provider",
+            "aws",
+            "--bucket",
+            "b",
+            "--secret-file",
+            "/nonexistent/file"
+        ],
+        &["install", "--rbac", "admin"],
+        &["plugin", "add", "two words"],
+        &["plugin", "add", "p", "--image-pull-policy", "sometimes"],
+        &["plugin", "remove"],
+        &["client", "config", "set"],
+        &["completion"],
+        &["completion", "tcsh"],
+        &["restic"],
+        &["restic", "repo", "get", "--help", "-x"],
         &["frobnicate"],
     ]));
+    });
+}
+
+#[test]
+fn bad_schedules_and_locations() {
+    insta::with_settings!({ omit_expression => true }, {
+    insta::assert_snapshot!(transcripts(&[
+        &["schedule", "create", "s"],
+        &["schedule", "create", "s", "--schedule", "61 * * * *"],
+        &["schedule", "create", "s", "--schedule", ""],
+        &["schedule", "create", "S", "--schedule", "@daily", "--ttl", "soon", "--labels", "a"],
+        &["schedule", "create", &"s".repeat(49), "--schedule", "@daily"],
+        &["schedule", "create", "s", "--schedule", "@daily", "--storage-location", ""],
+        &["schedule", "pause"],
+        &["backup", "create", "b", "--storage-location", "A", "--volume-snapshot-locations", "a,,b"],
+        &["backup", "create", "--from-schedule", "s", "--ttl", "1h"],
+        &["restore", "create", "--from-schedule", "s", "--from-backup", "b"],
+        &["restore", "create", "--from-schedule", "S"],
+        &["backup-location", "create", "l", "--provider", "aws"],
+        &["backup-location", "create", "l", "--provider", "aws", "--bucket", "ark/prod"],
+        &["backup-location", "create", "L", "--provider", "", "--bucket", "a b", "--prefix", "a//b", "--config", "x",
+          "--credential", "secret", "--labels", "a=b c", "--backup-sync-period", "often"],
+        &["backup-location", "create", "l", "--provider", "aws", "--bucket", "ark", "--access-mode", "readonly"],
+        &["snapshot-location", "create", "l", "--provider", "aws", "--credential", "A=b"],
+        &["backup", "logs", "b", "--timeout", "0"],
+        &["backup", "download"],
+    ]));
+    });
+}
+
+#[test]
+fn create_prints_schedules_and_locations() {
+    insta::with_settings!({ omit_expression => true, filters => [(r"s-\d{14}", "s-<time>")] }, {
+        insta::assert_snapshot!(transcripts(&[
+            // Every flag of the template is kept.
+            &["schedule", "create", "s", "--schedule", "CRON_TZ=Europe/Berlin 0 3 * * *", "--keep-newest", "--paused",
+              "--include-namespaces", "a,b", "--exclude-namespaces", "c", "--include-resources", "pods,secrets",
+              "--exclude-resources", "events", "-l", "app=nginx", "--labels", "tier=web", "--ttl", "24h",
+              "--snapshot-volumes=false", "--include-cluster-resources", "--storage-location", "second",
+              "--volume-snapshot-locations", "x,y", "--allow-empty", "-o", "yaml"],
+            &["create", "schedule", "s", "--schedule", "@every 6h", "-o", "table"],
+            &["backup", "create", "b", "--storage-location", "second", "-o", "table"],
+            &["restore", "create", "--from-schedule", "s", "-o", "yaml"],
+            &["restore", "create", "r", "--from-schedule", "s", "-o", "table"],
+            &["backup-location", "create", "default", "--provider", "aws", "--bucket", "ark", "-o", "yaml"],
+            &["create", "backup-location", "l", "--provider", "aws", "--bucket", "/ark/", "--prefix", "/prod/eu/",
+              "--config", "region=minio,s3Url=http://minio:9000", "--config", "s3ForcePathStyle=true", "--labels",
+              "a=b,c=d", "--access-mode", "ReadOnly", "--default", "--credential", "creds=cloud",
+              "--backup-sync-period", "90s", "-o", "yaml"],
+            &["snapshot-location", "create", "l", "--provider", "aws", "--config", "region=us-east-1", "--labels",
+              "a=b", "--credential", "creds=cloud", "-o", "yaml"],
+            &["create", "snapshot-location", "l", "--provider", "aws", "-o", "table"],
+        ]));
     });
 }
 

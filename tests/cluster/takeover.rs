@@ -53,7 +53,7 @@ async fn a_backup_is_made_again_by_the_next_server() -> Result<()> {
     let second = ark.start_server()?;
     first
         .wait_for("the store is in use", |metrics| {
-            metrics.contains("ark_location_available 1")
+            metrics.contains("ark_location_available{location=\"default\"} 1")
         })
         .await?;
     // The store takes everything and answers nothing: the run hangs in its middle.
@@ -172,7 +172,7 @@ async fn a_backup_that_outlasts_the_grace_is_left_to_the_next_server() -> Result
     let first = ark.serve().await?;
     first
         .wait_for("the store is in use", |metrics| {
-            metrics.contains("ark_location_available 1")
+            metrics.contains("ark_location_available{location=\"default\"} 1")
         })
         .await?;
     proxy.set(Behaviour::Swallow);

@@ -26,7 +26,7 @@ The control plane of the tests: etcd, API server, controllers, scheduler and kwo
 
 Usage: cargo run --example control-plane -- COMMAND
 
-  build [minio]     build the programs, which takes minutes the first time
+  build [minio|all] build the programs, which takes minutes the first time
   up [minio]        start a control plane that goes on in the background, in target/cluster
   down              end it and remove its data
   minio-up          start MinIO in the background, in target/minio
@@ -46,6 +46,9 @@ async fn main() -> Result<ExitCode> {
     match args[..] {
         ["build"] => assets::ensure(&assets::PLANE)?,
         ["build", "minio"] => assets::ensure(&[&assets::PLANE[..], &[Tool::Minio]].concat())?,
+        ["build", "all"] => {
+            assets::ensure(&[&assets::PLANE[..], &[Tool::Minio, Tool::Helm]].concat())?;
+        }
         ["up"] => up().await?,
         ["up", "minio"] => {
             up().await?;

@@ -9,8 +9,10 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use ark::api::{Backup, BackupSpec, Config, Restore, RestoreSpec};
+use ark::cluster::connect::ConnectOptions;
+use ark::server::{Clock, Hand, ServerArgs, Stop};
+use kube::ResourceExt as _;
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::{CustomResourceExt as _, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -18,6 +20,7 @@ use super::control_plane::process::{Lifetime, Process, Start};
 use super::control_plane::{ControlPlane, ports};
 use super::namespace::create_namespace;
 use super::objects::apply_yaml;
+use super::pods::create_pod;
 use super::{PATIENCE, unique_name, wait_until};
 
 /// Returns the binary under test. Cargo names it to tests and benchmarks, not to the example that shares this module.
@@ -73,6 +76,8 @@ pub struct Installation<'a> {
     folder: PathBuf,
     kubeconfig: PathBuf,
     more: Vec<String>,
+    /// The port of the servers' download address; 0 is any that is free.
+    download_port: u16,
 }
 
 impl<'a> Installation<'a> {
@@ -113,7 +118,17 @@ impl<'a> Installation<'a> {
             folder,
             kubeconfig,
             more: Vec::new(),
+            download_port: 0,
         })
+    }
+
+    /// Makes a pod for the server that is started next: a port-forward to the pod reaches the server's downloads, as it
+    /// does where the server really runs in the pod.
+    pub async fn run_in_pod(&mut self, pod: &str) -> Result<()> {
+        create_pod(&self.plane.client(), &self.namespace, pod).await?;
+        self.download_port = ports::forwarded()?;
+        self.store.environment.push(("POD_NAME", pod.to_owned()));
+        Ok(())
     }
 
     /// Adds arguments for each server that is started from now on.
@@ -155,6 +170,11 @@ impl<'a> Installation<'a> {
         Api::namespaced(self.plane.client(), &self.namespace)
     }
 
+    /// Returns the Config's `backupStorageProvider`.
+    pub fn provider(&self) -> &Value {
+        &self.store.provider
+    }
+
     pub fn plane(&self) -> &'a ControlPlane {
         self.plane
     }
@@ -191,6 +211,66 @@ impl<'a> Installation<'a> {
         keys
     }
 
+    /// Starts a server in this process whose clock stands at `start` (RFC 3339) until the test moves it, and waits until
+    /// it leads.
+    pub async fn serve_by_hand(&self, start: &str) -> Result<TimedServer> {
+        use clap::Parser as _;
+
+        #[derive(clap::Parser)]
+        struct Cli {
+            #[command(flatten)]
+            args: ServerArgs,
+        }
+
+        let [port] = ports::free()?;
+        let address = format!("--metrics-address=127.0.0.1:{port}");
+        let downloads = format!("--download-address=127.0.0.1:{}", self.download_port);
+        let own = ["ark", "--log-level=error", &address, &downloads];
+        let more = self.more.iter().map(String::as_str);
+        let args = Cli::try_parse_from(own.into_iter().chain(more))?.args;
+        let connect = ConnectOptions {
+            kubeconfig: Some(self.kubeconfig.clone()),
+            ..ConnectOptions::default()
+        };
+        let environment = self
+            .store
+            .environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect();
+        let (clock, hand) = Clock::by_hand(start.parse()?);
+        let stop = Stop::default();
+        let served = ark::server::serve(
+            args,
+            connect,
+            self.namespace.clone(),
+            environment,
+            stop.clone(),
+            clock,
+        );
+        let mut server = TimedServer {
+            hand,
+            port,
+            stop,
+            task: tokio::spawn(served),
+        };
+        let leads = wait_until("the server leads", PATIENCE, async || {
+            let metrics = get(port, "/metrics").await.unwrap_or_default();
+            Ok(metrics
+                .lines()
+                .any(|line| line == "ark_leader 1")
+                .then_some(()))
+        });
+        tokio::select! {
+            led = leads => led?,
+            ended = &mut server.task => {
+                ended??;
+                return Err(anyhow!("the server ended before it led"));
+            }
+        }
+        Ok(server)
+    }
+
     /// Starts a server and waits until it leads.
     pub async fn serve(&self) -> Result<Server> {
         let server = self.start_server()?;
@@ -211,6 +291,8 @@ impl<'a> Installation<'a> {
             .into();
         args.push(self.kubeconfig.display().to_string());
         args.extend(["--metrics-address".to_owned(), format!("127.0.0.1:{port}")]);
+        let downloads = format!("127.0.0.1:{}", self.download_port);
+        args.extend(["--download-address".to_owned(), downloads]);
         args.extend(self.more.iter().cloned());
         let start = Start {
             name: &name,
@@ -300,17 +382,51 @@ impl<'a> Installation<'a> {
     }
 }
 
+/// A server in the test's own process, with a clock that the test moves. It ends when this is dropped, or better with
+/// [`TimedServer::end`], which waits for it.
+#[derive(Debug)]
+pub struct TimedServer {
+    pub hand: Hand,
+    port: u16,
+    stop: Stop,
+    task: tokio::task::JoinHandle<Result<()>>,
+}
+
+impl TimedServer {
+    /// Returns what the server answers on a path of its metrics address.
+    pub async fn get(&self, path: &str) -> Result<String> {
+        get(self.port, path).await
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub async fn end(mut self) -> Result<()> {
+        self.stop.stopping.cancel();
+        (&mut self.task).await?
+    }
+}
+
+impl Drop for TimedServer {
+    fn drop(&mut self) {
+        self.stop.stopping.cancel();
+        self.stop.again.cancel();
+    }
+}
+
+/// Returns what a server answers on a path of its metrics address.
+async fn get(port: u16, path: &str) -> Result<String> {
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("an HTTP answer")?;
+    ensure!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
+    Ok(body.to_owned())
+}
+
 /// Applies Ark's definitions and waits until the server serves them.
 async fn install_definitions(client: &kube::Client) -> Result<()> {
-    use ark::api::{DeleteBackupRequest, DownloadRequest, Schedule};
-    for definition in [
-        Backup::crd(),
-        Restore::crd(),
-        Schedule::crd(),
-        Config::crd(),
-        DownloadRequest::crd(),
-        DeleteBackupRequest::crd(),
-    ] {
+    for definition in ark::api::definitions() {
         let name = definition.name_any();
         apply_yaml(client, &serde_json::to_string(&definition)?).await?;
         let definitions: Api<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition> =
@@ -355,15 +471,7 @@ impl Server {
 
     /// Reads one of the server's pages.
     pub async fn get(&self, path: &str) -> Result<String> {
-        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await?;
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("an HTTP answer")?;
-        ensure!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
-        Ok(body.to_owned())
+        get(self.port, path).await
     }
 
     /// Kills the server, as a node that dies would.

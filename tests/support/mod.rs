@@ -24,6 +24,7 @@ pub mod control_plane;
 pub mod minio;
 pub mod namespace;
 pub mod objects;
+pub mod pods;
 pub mod proxy;
 
 use std::time::Duration;

@@ -1,7 +1,9 @@
 //! Writing objects to a cluster from YAML, as `kubectl apply --server-side` does.
 
 use anyhow::{Context as _, Result};
-use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, TypeMeta};
+use kube::api::{
+    Api, ApiResource, DynamicObject, Patch, PatchParams, TypeMeta, ValidationDirective,
+};
 use kube::core::GroupVersionKind;
 use kube::discovery::{self, ApiCapabilities, Scope};
 
@@ -12,6 +14,22 @@ use super::{PATIENCE, wait_until};
 /// Objects of namespaced types without a namespace go to `default`. A type that the server does not know yet is waited
 /// for, so a CRD and its objects may stand in one text.
 pub async fn apply_yaml(client: &kube::Client, text: &str) -> Result<Vec<DynamicObject>> {
+    apply(client, text, &PatchParams::apply("ark-tests").force()).await
+}
+
+/// Applies every document of `text` as [`apply_yaml`] does, and fails where the server would drop a field that it does
+/// not know.
+pub async fn apply_yaml_strictly(client: &kube::Client, text: &str) -> Result<Vec<DynamicObject>> {
+    let mut params = PatchParams::apply("ark-tests").force();
+    params.field_validation = Some(ValidationDirective::Strict);
+    apply(client, text, &params).await
+}
+
+async fn apply(
+    client: &kube::Client,
+    text: &str,
+    params: &PatchParams,
+) -> Result<Vec<DynamicObject>> {
     let documents: Vec<Option<DynamicObject>> =
         serde_saphyr::from_multiple(text).context("read the YAML")?;
     let mut applied = Vec::new();
@@ -29,9 +47,8 @@ pub async fn apply_yaml(client: &kube::Client, text: &str) -> Result<Vec<Dynamic
         let api = api_of(client, &types, object.metadata.namespace.as_deref())
             .await
             .with_context(|| what.clone())?;
-        let params = PatchParams::apply("ark-tests").force();
         applied.push(
-            api.patch(&name, &params, &Patch::Apply(&object))
+            api.patch(&name, params, &Patch::Apply(&object))
                 .await
                 .with_context(|| what)?,
         );

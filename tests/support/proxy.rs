@@ -34,6 +34,7 @@ pub enum Behaviour {
 pub struct Proxy {
     address: SocketAddr,
     behaviour: watch::Sender<Behaviour>,
+    held: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
@@ -45,14 +46,16 @@ impl Proxy {
             .context("open the proxy's port")?;
         let address = listener.local_addr()?;
         let (behaviour, current) = watch::channel(Behaviour::default());
+        let (held, holding) = watch::channel(false);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(client, port, current.clone()));
+                tokio::spawn(carry(client, port, current.clone(), holding.clone()));
             }
         });
         Ok(Self {
             address,
             behaviour,
+            held,
             task,
         })
     }
@@ -65,6 +68,16 @@ impl Proxy {
     /// Cuts the open connections; new ones fare as before.
     pub fn cut(&self) {
         self.behaviour.send_modify(|_| ());
+    }
+
+    /// Holds back whatever arrives, both ways, until [`Proxy::release`]; nothing is cut, nothing lost.
+    pub fn hold(&self) {
+        self.held.send_replace(true);
+    }
+
+    /// Lets pass what was held back, and what comes.
+    pub fn release(&self) {
+        self.held.send_replace(false);
     }
 
     pub fn port(&self) -> u16 {
@@ -84,7 +97,12 @@ impl Drop for Proxy {
     }
 }
 
-async fn carry(mut client: TcpStream, port: u16, mut current: watch::Receiver<Behaviour>) {
+async fn carry(
+    mut client: TcpStream,
+    port: u16,
+    mut current: watch::Receiver<Behaviour>,
+    held: watch::Receiver<bool>,
+) {
     let behaviour = *current.borrow_and_update();
     if behaviour == Behaviour::Refuse {
         return;
@@ -107,8 +125,8 @@ async fn carry(mut client: TcpStream, port: u16, mut current: watch::Receiver<Be
     // Either direction's end ends both, as does a change of behaviour. Half-closed connections, which HTTP does not use,
     // are therefore not carried.
     tokio::select! {
-        _ = pump(&mut from_client, &mut to_server, behaviour, sent_limit) => (),
-        _ = pump(&mut from_server, &mut to_client, behaviour, received_limit) => (),
+        _ = pump(&mut from_client, &mut to_server, behaviour, sent_limit, held.clone()) => (),
+        _ = pump(&mut from_server, &mut to_client, behaviour, received_limit, held.clone()) => (),
         _ = current.changed() => (),
     }
 }
@@ -118,6 +136,7 @@ async fn pump(
     to: &mut (impl AsyncWrite + Unpin),
     behaviour: Behaviour,
     mut limit: usize,
+    mut held: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
     let mut buffer = vec![0; 16 * 1024];
     loop {
@@ -132,6 +151,9 @@ async fn pump(
             | Behaviour::Refuse
             | Behaviour::CutAfterSent(_)
             | Behaviour::CutAfterReceived(_) => (),
+        }
+        if held.wait_for(|held| !held).await.is_err() {
+            return Ok(());
         }
         to.write_all(&buffer[..count.min(limit)]).await?;
         if count >= limit {

@@ -1,7 +1,7 @@
 //! The programs of the control plane: where they come from, and building the ones that are missing.
 //!
 //! Each is an ordinary Go module with a main package, declared by a `tool` line in `tests/control-plane/*/go.mod`, which
-//! also pins its version. They are built once into `target/control-plane/bin` and again when the go.mod, the go.sum or
+//! also pins its version; of Helm the folder holds a program of our own around its packages. They are built once into `target/control-plane/bin` and again when the go.mod, the go.sum or
 //! our flags change; a lock keeps two test binaries from building at once. `KUBEBUILDER_ASSETS` is honoured, as the
 //! tests of other Kubernetes projects do.
 
@@ -28,6 +28,8 @@ pub enum Tool {
     Kubectl,
     Kwok,
     Minio,
+    /// Renders and checks charts.
+    Helm,
 }
 
 /// The programs of a whole control plane.
@@ -50,6 +52,7 @@ impl Tool {
             Self::Kubectl => "kubectl",
             Self::Kwok => "kwok",
             Self::Minio => "minio",
+            Self::Helm => "helm-render",
         }
     }
 
@@ -62,6 +65,7 @@ impl Tool {
             }
             Self::Kwok => "kwok",
             Self::Minio => "minio",
+            Self::Helm => "helm",
         }
     }
 
@@ -74,6 +78,7 @@ impl Tool {
             Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
             Self::Kwok => "sigs.k8s.io/kwok/cmd/kwok",
             Self::Minio => "github.com/minio/minio",
+            Self::Helm => ".",
         }
     }
 
@@ -88,7 +93,9 @@ impl Tool {
                 Some(PathBuf::from(folder).join(self.name())).filter(|file| file.is_file())
             }
             // Not among those assets.
-            Self::ControllerManager | Self::Scheduler | Self::Kwok | Self::Minio => None,
+            Self::ControllerManager | Self::Scheduler | Self::Kwok | Self::Minio | Self::Helm => {
+                None
+            }
         }
     }
 
@@ -134,7 +141,7 @@ pub fn ensure(tools: &[Tool]) -> Result<()> {
             .with_context(|| format!("make {}/{folder}", home.display()))?;
     }
     let _held_until_the_end = lock(&home.join("lock"))?;
-    for folder in ["etcd", "kubernetes", "kwok", "minio"] {
+    for folder in ["etcd", "kubernetes", "kwok", "minio", "helm"] {
         let members: Vec<Tool> = wanted
             .iter()
             .copied()
@@ -272,6 +279,10 @@ fn digest(module: &Path, flags: &str) -> Result<String> {
     for name in ["go.mod", "go.sum"] {
         let file = module.join(name);
         hash.update(fs::read(&file).with_context(|| format!("read {}", file.display()))?);
+    }
+    // Only where the program is our own.
+    if let Ok(source) = fs::read(module.join("main.go")) {
+        hash.update(source);
     }
     hash.update(flags);
     Ok(hash

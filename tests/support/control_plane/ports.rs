@@ -8,6 +8,21 @@ use anyhow::{Context as _, Result};
 /// a port between our finding it free and its server's start.
 const RANGE: std::ops::Range<u16> = 20_000..32_000;
 
+/// The ports that a port-forward to any pod reaches: each leads to the same port of this machine.
+pub const FORWARDED: std::ops::Range<u16> = 32_000..32_256;
+
+/// Returns a port on which nothing listens and that a port-forward to any pod reaches.
+pub fn forwarded() -> Result<u16> {
+    let size = u128::from(FORWARDED.end - FORWARDED.start);
+    (0..1000)
+        .find_map(|_| {
+            let offset = u16::try_from(uuid::Uuid::new_v4().as_u128() % size).ok()?;
+            let port = FORWARDED.start + offset;
+            TcpListener::bind(("127.0.0.1", port)).ok().map(|_| port)
+        })
+        .context("there are no free ports that pods forward to")
+}
+
 /// Returns `N` ports on which nothing listens, different from each other.
 ///
 /// Another process may still be faster; [`super::ControlPlane::start`] then tries again with others.

@@ -183,12 +183,15 @@ pub fn kwok(context: &Context<'_>) -> Result<Process> {
     context.start(Tool::Kwok, args)
 }
 
-/// Returns kwok's configuration: its options, what exec and logs give, and its stages.
+/// Returns kwok's configuration: its options, what exec, logs and port-forwards give, and its stages.
 fn kwok_config(context: &Context<'_>) -> Result<String> {
     let container_log = context.folder.join("container.log");
     // In the format of container runtimes, or kwok refuses it.
     let line = "2026-01-01T00:00:00.000000000Z stdout F a container that kwok pretends to run\n";
     fs::write(&container_log, line).context("write the containers' log")?;
+    let forwards: Vec<_> = ports::FORWARDED
+        .map(|port| json!({"ports": [port], "target": {"address": "127.0.0.1", "port": port}}))
+        .collect();
     let own = [
         json!({
             "apiVersion": "config.kwok.x-k8s.io/v1alpha1",
@@ -215,6 +218,12 @@ fn kwok_config(context: &Context<'_>) -> Result<String> {
             "kind": "ClusterLogs",
             "metadata": {"name": "all"},
             "spec": {"logs": [{"logsFile": container_log}]},
+        }),
+        json!({
+            "apiVersion": "kwok.x-k8s.io/v1alpha1",
+            "kind": "ClusterPortForward",
+            "metadata": {"name": "all"},
+            "spec": {"forwards": forwards},
         }),
     ];
     let mut documents: Vec<String> = own.iter().map(ToString::to_string).collect();
