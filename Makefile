@@ -38,7 +38,7 @@ test: control-plane ## Run all tests against a real control plane and a real S3 
 
 .PHONY: control-plane
 control-plane: ## Build the control plane of the tests (minutes, once)
-	$(PLANE) build minio
+	$(PLANE) build all
 
 .PHONY: cluster-up
 cluster-up: ## Start a control plane in the background, for development
@@ -59,6 +59,10 @@ bench: control-plane ## Run the benchmarks
 .PHONY: manifests
 manifests: ## Write the generated parts of manifests/ anew
 	UPDATE_MANIFESTS=1 $(CARGO) test --lib manifests
+
+.PHONY: docs
+docs: ## Write the pages on the command line anew, docs/cli.md and docs/ark.1
+	UPDATE_DOCS=1 $(CARGO) test --bin ark docs
 
 # The flags go with an explicit target, else they would apply to build scripts and procedural macros too, and these
 # cannot be static. Static, since the image has nothing but ark in it; and getrandom's own backend for that, since its
