@@ -28,6 +28,8 @@ phases! {
         RestoreLog,
         /// A restore's warnings and errors.
         RestoreResults,
+        /// What a dry run would do, an object a line.
+        RestorePlan,
         /// A backup's volume snapshots.
         BackupVolumeSnapshots,
         /// A backup's warnings and errors.

@@ -18,9 +18,11 @@ mod download_request;
 pub mod duration;
 pub mod error;
 pub mod filter;
+mod modifiers;
 pub mod names;
 pub mod order;
 mod phase;
+mod plan;
 mod restore;
 mod results;
 mod schedule;
@@ -48,7 +50,12 @@ pub use download_request::{
     DownloadRequest, DownloadRequestPhase, DownloadRequestSpec, DownloadRequestStatus,
     DownloadServer, DownloadTarget, DownloadTargetKind,
 };
-pub use restore::{Restore, RestorePhase, RestoreSpec, RestoreStatus};
+pub use modifiers::{
+    JsonPatchOperation, ModifierConditions, ModifierMatch, NamespaceReference, PatchData,
+    ResourceModifierRef, ResourceModifierRule, ResourceModifiers, RestoreStatusSpec,
+};
+pub use plan::{Difference, PlanAction, PlanItem, RestoreCounts};
+pub use restore::{ExistingResourcePolicy, Restore, RestorePhase, RestoreSpec, RestoreStatus};
 pub use results::{ResultList, Results};
 pub use schedule::{Schedule, SchedulePhase, ScheduleSpec, ScheduleStatus};
 pub use volume_snapshot_location::{

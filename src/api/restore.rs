@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::phase::phases;
 use super::serde_util::null_as_default;
-use super::{Progress, RunHolder};
+use super::{
+    NamespaceReference, Progress, ResourceModifierRef, ResourceModifiers, RestoreCounts,
+    RestoreStatusSpec, RunHolder,
+};
 
 phases! {
     /// How far a Restore has come.
@@ -26,6 +29,51 @@ phases! {
         PartiallyFailed,
         /// Nothing could be restored; `status.failureReason` says why.
         Failed,
+    }
+}
+
+/// What becomes of an object that is there already and differs from the stored one. The words are Velero's, and
+/// `recreate`.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(from = "String", into = "String")]
+pub enum ExistingResourcePolicy {
+    /// It is left as it is, and a warning says so.
+    #[default]
+    None,
+    /// It is changed to what is stored.
+    Update,
+    /// It is deleted and created again.
+    Recreate,
+    /// A word that this version does not know.
+    Other(String),
+}
+
+impl ExistingResourcePolicy {
+    /// Returns the word used in the API.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::None => "none",
+            Self::Update => "update",
+            Self::Recreate => "recreate",
+            Self::Other(word) => word,
+        }
+    }
+}
+
+impl From<String> for ExistingResourcePolicy {
+    fn from(word: String) -> Self {
+        match word.as_str() {
+            "" | "none" => Self::None,
+            "update" => Self::Update,
+            "recreate" => Self::Recreate,
+            _ => Self::Other(word),
+        }
+    }
+}
+
+impl From<ExistingResourcePolicy> for String {
+    fn from(policy: ExistingResourcePolicy) -> Self {
+        policy.as_str().to_owned()
     }
 }
 
@@ -119,6 +167,58 @@ pub struct RestoreSpec {
     /// Restores only objects whose labels match.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_selector: Option<LabelSelector>,
+    /// Restores objects that match any of these selectors; not together with `labelSelector`.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(with = "Option<Vec<LabelSelector>>")]
+    pub or_label_selectors: Vec<LabelSelector>,
+    /// Restores only these objects: `type/name` or `type/namespace/name`, each part with globs (`*`, `?`, `[...]`); empty
+    /// means all.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub included_items: Vec<String>,
+    /// Whether to restore what chosen objects need, too: claims and their volumes, service accounts, ConfigMaps and
+    /// Secrets that they name; unset means no.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub with_dependencies: Option<bool>,
+    /// What becomes of an object that is there already and differs from the stored one; unset means none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub existing_resource_policy: Option<ExistingResourcePolicy>,
+    /// Which objects get their stored status back; unset means none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restore_status: Option<RestoreStatusSpec>,
+    /// Whether Services keep all of their node ports; unset means those that somebody asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preserve_node_ports: Option<bool>,
+    /// A ConfigMap with changes to make to objects before they are created.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource_modifier: Option<ResourceModifierRef>,
+    /// Such changes, written here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource_modifiers: Option<ResourceModifiers>,
+    /// Which storage class takes the place of which: old name to new name.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    #[schemars(with = "Option<BTreeMap<String, String>>")]
+    pub storage_class_mapping: BTreeMap<String, String>,
+    /// Fields that name namespaces and follow the namespace mapping, beside those that Ark knows.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(with = "Option<Vec<NamespaceReference>>")]
+    pub namespace_references: Vec<NamespaceReference>,
+    /// Says what the restore would do, and changes nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<bool>,
     /// Whether to restore volumes from their snapshots; unset means: where there is one.
     #[serde(rename = "restorePVs", skip_serializing_if = "Option::is_none")]
     pub restore_pvs: Option<bool>,
@@ -154,6 +254,9 @@ pub struct RestoreStatus {
     pub warnings: u64,
     /// Number of errors; the results file holds them.
     pub errors: u64,
+    /// What became of the objects; of a dry run, what would.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counts: Option<RestoreCounts>,
     /// When the run began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_timestamp: Option<Time>,

@@ -11,7 +11,7 @@
 //! - `derived`: what is not restored because the cluster makes it itself;
 //! - `transform`: what becomes of an object, by its type;
 //! - `apply`, `namespaces`, `definitions`, `step`: how all that is carried out;
-//! - `compare`: whether what is there already is the same;
+//! - `existing`, `compare`: what becomes of what is there already, and whether it is the same;
 //! - `patience`: what is tried again, and for how long;
 //! - `report`: how warnings, errors and progress are kept.
 
@@ -19,6 +19,7 @@ mod apply;
 mod compare;
 mod definitions;
 mod derived;
+mod existing;
 mod namespaces;
 mod object;
 mod open;

@@ -1,4 +1,4 @@
-//! Restores one object: transform, create, and what to do if it is there already.
+//! Restores one object: transform and create. What follows if it is there already stands in `existing.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,17 +10,13 @@ use tokio::time::Instant;
 use crate::cluster::{ApiType, ClusterError, ClusterErrorKind, CreateOptions};
 
 use super::apply::{Applier, may_be_there};
+use super::derived;
+use super::existing::Place;
 use super::object::{self, Object};
 use super::open::{Body, Share};
 use super::plan::Step;
-use super::report::{Outcome, list_names};
+use super::report::Outcome;
 use super::transform::transform;
-use super::{compare, derived};
-
-/// How long an object that is being deleted is waited for.
-const DELETION_PATIENCE: Duration = Duration::from_secs(30);
-/// How often it is looked at.
-const DELETION_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long the account of a Pod is waited for: a new namespace gets its default one from a controller.
 const ACCOUNT_PATIENCE: Duration = Duration::from_secs(15);
@@ -28,33 +24,25 @@ const ACCOUNT_PATIENCE: Duration = Duration::from_secs(15);
 const ACCOUNT_PAUSE: Duration = Duration::from_millis(200);
 
 /// An object ready to be created.
-struct Prepared<'a> {
-    group_resource: &'a str,
-    api_type: Arc<ApiType>,
+pub(super) struct Prepared<'a> {
+    pub(super) group_resource: &'a str,
+    pub(super) api_type: Arc<ApiType>,
     /// The target namespace.
-    namespace: Option<&'a str>,
-    name: &'a str,
-    body: Bytes,
-    options: CreateOptions,
+    pub(super) namespace: Option<&'a str>,
+    pub(super) name: &'a str,
+    pub(super) body: Bytes,
+    pub(super) options: CreateOptions,
     /// Whether it is a claim whose volume does not come back.
-    emptied: bool,
+    pub(super) emptied: bool,
     /// Large objects in flight count like the frames they come from.
     _share: Share,
 }
 
 impl Prepared<'_> {
     /// Returns the object in words, without its namespace, under which it is reported.
-    fn title(&self) -> String {
+    pub(super) fn title(&self) -> String {
         format!("{} {}", self.group_resource, self.name)
     }
-}
-
-/// What is in the object's place.
-enum Place {
-    /// Nothing (any more).
-    Free,
-    /// An object, and how that settles the matter.
-    Taken(Outcome),
 }
 
 impl Applier<'_> {
@@ -198,123 +186,6 @@ impl Applier<'_> {
                 async { create.await.map(|_| ()) }
             })
             .await
-    }
-
-    async fn get(&self, prepared: &Prepared<'_>) -> Result<Option<Object>, ClusterError> {
-        let body = self
-            .patience
-            .send(|| {
-                self.cluster
-                    .get(&prepared.api_type, prepared.namespace, prepared.name)
-            })
-            .await?;
-        Ok(body.and_then(|body| serde_json::from_slice(&body).ok()))
-    }
-
-    /// Looks at what is in the place of an object that could not be created for `refusal`.
-    async fn look(&self, prepared: &Prepared<'_>, refusal: &ClusterError) -> Place {
-        let deadline = Instant::now() + DELETION_PATIENCE;
-        loop {
-            let existing = match self.get(prepared).await {
-                Ok(Some(existing)) => existing,
-                Ok(None) => return Place::Free,
-                // Whether it is there stays open: the refusal is what can be told.
-                Err(_) if refusal.kind != ClusterErrorKind::AlreadyExists => return Place::Free,
-                Err(error) => {
-                    self.report.warn(
-                        prepared.namespace,
-                        format!(
-                            "{} is there already and could not be compared: {error}",
-                            prepared.title()
-                        ),
-                    );
-                    return Place::Taken(Outcome::There);
-                }
-            };
-            if object::text(&existing, &["metadata", "deletionTimestamp"]).is_empty() {
-                return Place::Taken(self.compare(prepared, existing).await);
-            }
-            if Instant::now() >= deadline {
-                self.report.fail(
-                    prepared.namespace,
-                    format!(
-                        "{} is there already and being deleted; restore again when it is gone",
-                        prepared.title()
-                    ),
-                );
-                return Place::Taken(Outcome::Failed);
-            }
-            tokio::time::sleep(DELETION_PAUSE).await;
-        }
-    }
-
-    /// Compares an object that is there with the one that would have been created (cases 45, 69, 70).
-    async fn compare(&self, prepared: &Prepared<'_>, mut existing: Object) -> Outcome {
-        if self.is_own_work(&existing) {
-            return Outcome::There;
-        }
-        let Ok(mut stored) = serde_json::from_slice::<Object>(&prepared.body) else {
-            return Outcome::There;
-        };
-        transform(
-            &mut existing,
-            prepared.group_resource,
-            prepared.namespace,
-            &self.existing_facts,
-        );
-        if prepared.group_resource == "serviceaccounts" {
-            if let Some(patch) = compare::missing_of_account(&stored, &existing)
-                && let Err(error) = self.patch(prepared, &patch).await
-            {
-                self.report.fail(prepared.namespace, error.to_string());
-                return Outcome::Failed;
-            }
-            compare::without_merged(&mut stored);
-            compare::without_merged(&mut existing);
-        }
-        let paths = compare::differences(prepared.group_resource, stored, existing);
-        if !paths.is_empty() {
-            self.report.warn(
-                prepared.namespace,
-                format!(
-                    "{} is there already and differs in {}; it was left as it is",
-                    prepared.title(),
-                    list_names(&paths)
-                ),
-            );
-        }
-        Outcome::There
-    }
-
-    async fn patch(&self, prepared: &Prepared<'_>, patch: &Value) -> Result<(), ClusterError> {
-        self.patience
-            .send(|| {
-                let patch = self.cluster.merge_patch(
-                    &prepared.api_type,
-                    prepared.namespace,
-                    prepared.name,
-                    patch,
-                );
-                async { patch.await.map(|_| ()) }
-            })
-            .await
-    }
-
-    /// Returns whether this restore created an object: in a create whose answer was lost, or before another server took
-    /// it over. What has become of the object since is none of the restore's business.
-    ///
-    /// Names of restores can be used again, so an object older than the Restore is not its work. Without labels nothing
-    /// shows whose an object is; then the comparison decides.
-    fn is_own_work(&self, existing: &Object) -> bool {
-        let created = || {
-            object::text(existing, &["metadata", "creationTimestamp"])
-                .parse::<jiff::Timestamp>()
-                .ok()
-        };
-        compare::is_marked(existing, &self.facts.marks)
-            && self
-                .since
-                .is_none_or(|since| created().is_some_and(|created| created >= since))
     }
 }
 

@@ -56,6 +56,8 @@ pub(crate) enum RestoreFile {
     Log,
     /// Warnings and errors.
     Results,
+    /// What a dry run would do.
+    Plan,
 }
 
 /// Why a record could not be had; a sentence each.
@@ -269,6 +271,14 @@ impl Location {
         stored.map_err(|error| chain(&error))
     }
 
+    /// Stores what a dry run would do, JSON lines in gzip.
+    pub(crate) async fn put_restore_plan(&self, restore: &str, plan: Bytes) -> Result<(), String> {
+        self.0
+            .put_restore_plan(restore, plan)
+            .await
+            .map_err(|error| chain(&error))
+    }
+
     /// Stores the log of a restore, a gzip file.
     pub(crate) async fn put_restore_log(&self, restore: &str, log: Bytes) -> Result<(), String> {
         self.0
@@ -287,6 +297,7 @@ pub(crate) fn restore_file(restore: &str, file: RestoreFile) -> Result<StoredFil
     let key = match file {
         RestoreFile::Log => keys.logs(),
         RestoreFile::Results => keys.results(),
+        RestoreFile::Plan => keys.plan(),
     };
     Ok(StoredFile { key, size: None })
 }

@@ -186,6 +186,11 @@ impl RestoreKeys {
     pub fn results(&self) -> String {
         format!("restores/{0}/restore-{0}-results.gz", self.name)
     }
+
+    /// Returns the key of what its dry run would do: JSON lines in gzip.
+    pub fn plan(&self) -> String {
+        format!("restores/{0}/restore-{0}-plan.json.gz", self.name)
+    }
 }
 
 #[cfg(test)]

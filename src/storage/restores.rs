@@ -22,6 +22,12 @@ impl Location {
         Ok(self.store.put(&self.full(&key), gzip).await?)
     }
 
+    /// Stores what a dry run would do.
+    pub async fn put_restore_plan(&self, restore: &str, gzip: Bytes) -> Result<(), StorageError> {
+        let key = RestoreKeys::new(restore)?.plan();
+        Ok(self.store.put(&self.full(&key), gzip).await?)
+    }
+
     /// Returns a restore's log, if it has one.
     pub async fn restore_logs(&self, restore: &str) -> Result<Option<Bytes>, StorageError> {
         self.small(&RestoreKeys::new(restore)?.logs()).await
@@ -36,7 +42,8 @@ impl Location {
     pub async fn delete_restore(&self, restore: &str) -> Result<(), StorageError> {
         let keys = RestoreKeys::new(restore)?;
         let what = format!("the files of restore {restore:?}");
-        self.remove(&what, &[keys.logs(), keys.results()]).await?;
+        self.remove(&what, &[keys.logs(), keys.results(), keys.plan()])
+            .await?;
         self.touch_revision().await;
         Ok(())
     }

@@ -116,6 +116,7 @@ fn request(args: &RestoreCreateArgs, namespace: &str, now: Timestamp) -> anyhow:
         include_cluster_resources: selection.include_cluster_resources,
         label_restored: args.no_labels.then_some(false),
         allow_empty: selection.allow_empty,
+        ..RestoreSpec::default()
     };
     problems.extend(validate::restore(&spec));
     let mut restore = Restore::new(&name, spec);

@@ -75,10 +75,11 @@ impl File {
             DownloadTargetKind::BackupResults => Self::Backup(PartKind::Results),
             DownloadTargetKind::RestoreLog => Self::Restore(RestoreFile::Log),
             DownloadTargetKind::RestoreResults => Self::Restore(RestoreFile::Results),
+            DownloadTargetKind::RestorePlan => Self::Restore(RestoreFile::Plan),
             DownloadTargetKind::Other(kind) => {
                 return Err(format!(
                     "there is no kind of file called {kind}; set spec.target.kind to BackupLog, BackupContents, \
-                     BackupResults, BackupVolumeSnapshots, RestoreLog or RestoreResults"
+                     BackupResults, BackupVolumeSnapshots, RestoreLog, RestoreResults or RestorePlan"
                 ));
             }
         };
@@ -115,6 +116,7 @@ impl File {
                 "warnings and errors"
             }
             Self::Backup(PartKind::Logs) | Self::Restore(RestoreFile::Log) => "log",
+            Self::Restore(RestoreFile::Plan) => "plan",
         }
     }
 }
