@@ -111,6 +111,8 @@ pub struct RestoreOutcome {
     pub existing: u64,
     /// Bytes of the backup's contents that were read, compressed and each time they were.
     pub bytes: u64,
+    /// What became of the objects.
+    pub counts: api::RestoreCounts,
 }
 
 /// Why a restore did not take place.
@@ -248,6 +250,7 @@ async fn carry_out(
         created: finished.created,
         existing: finished.there,
         bytes: opened.bytes_read(),
+        counts: finished.counts,
     })
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
-use crate::api::{Progress, ResultList, Results};
+use crate::api::{Progress, RestoreCounts, ResultList, Results};
 
 /// How many names a line lists before it only counts.
 const NAMES_LISTED: usize = 5;
@@ -148,6 +148,11 @@ impl<'a> Report<'a> {
         Finished {
             results,
             items: self.items.into_inner(),
+            counts: RestoreCounts {
+                create: self.created.load(Ordering::Relaxed),
+                skip: self.there.load(Ordering::Relaxed),
+                ..RestoreCounts::default()
+            },
             created: self.created.into_inner(),
             there: self.there.into_inner(),
         }
@@ -161,6 +166,7 @@ pub(super) struct Finished {
     pub(super) items: u64,
     pub(super) created: u64,
     pub(super) there: u64,
+    pub(super) counts: RestoreCounts,
 }
 
 fn sort(list: &mut ResultList) {

@@ -26,6 +26,7 @@ pub mod namespace;
 pub mod objects;
 pub mod pods;
 pub mod proxy;
+pub mod stored;
 
 use std::time::Duration;
 

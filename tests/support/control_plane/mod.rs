@@ -274,14 +274,25 @@ impl ControlPlane {
         self.client_of(self.admin_token(), port)
     }
 
+    /// Returns a client of an administrator who acts for somebody else.
+    pub fn client_for(&self, user: &str) -> kube::Client {
+        let mut config = self.config(self.admin_token(), self.ports.api_server);
+        config.auth_info.impersonate = Some(user.to_owned());
+        kube::Client::try_from(config).expect("the configuration is complete")
+    }
+
     fn client_of(&self, token: &str, port: u16) -> kube::Client {
+        kube::Client::try_from(self.config(token, port)).expect("the configuration is complete")
+    }
+
+    fn config(&self, token: &str, port: u16) -> kube::Config {
         super::init();
         let mut config =
             kube::Config::new(url(port).parse().expect("an address and a port make a URL"));
         config.root_cert = Some(vec![self.credentials.authority_der.clone()]);
         config.auth_info =
             serde_json::from_value(json!({ "token": token })).expect("a token is all it needs");
-        kube::Client::try_from(config).expect("the configuration is complete")
+        config
     }
 
     /// Returns a command line of kubectl that speaks to this plane.

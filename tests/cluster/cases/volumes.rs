@@ -1,0 +1,186 @@
+//! Cases 48 to 60, as far as no snapshot is needed: volumes and claims.
+
+use ark::api::RestoreSpec;
+use serde_json::json;
+
+use super::*;
+
+fn volume(policy: &str) -> String {
+    format!(
+        "
+apiVersion: v1
+kind: PersistentVolume
+metadata: {{name: NAME, annotations: {{pv.kubernetes.io/bound-by-controller: 'yes'}}}}
+spec:
+  capacity: {{storage: 1Gi}}
+  accessModes: [ReadWriteOnce]
+  persistentVolumeReclaimPolicy: {policy}
+  storageClassName: NAME
+  hostPath: {{path: /nowhere}}
+  claimRef: {{apiVersion: v1, kind: PersistentVolumeClaim, namespace: NAME, name: data, uid: u-claim, resourceVersion: '7'}}
+status: {{phase: Bound}}
+---
+"
+    )
+}
+
+const CLAIM: &str = "
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata:
+  name: data
+  namespace: NAME
+  uid: u-claim
+  annotations:
+    pv.kubernetes.io/bind-completed: 'yes'
+    pv.kubernetes.io/bound-by-controller: 'yes'
+    volume.beta.kubernetes.io/storage-provisioner: old
+    volume.kubernetes.io/storage-provisioner: old
+    volume.kubernetes.io/selected-node: gone
+    velero.io/volume-snapshot-name: old
+    mine: kept
+spec:
+  accessModes: [ReadWriteOnce]
+  storageClassName: NAME
+  volumeName: NAME
+  resources: {requests: {storage: 1Gi}}
+status: {phase: Bound}
+---
+";
+
+const CLASS: &str = "
+{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: NAME}, provisioner: kubernetes.io/no-provisioner}
+---
+";
+
+#[tokio::test]
+async fn case_48_a_claim_forgets_how_it_was_bound() -> Result<()> {
+    let case = Case::new(48).await?;
+    case.restore(&CLAIM.replace("volumeName: NAME", "volumeName: none"))
+        .await?;
+    let claim = case.must_get("persistentvolumeclaims", "data").await?;
+    assert_eq!(claim["metadata"]["annotations"], json!({"mine": "kept"}));
+    Ok(())
+}
+
+#[tokio::test]
+async fn case_49_and_56_a_volume_that_went_with_its_claim_is_made_anew() -> Result<()> {
+    let case = Case::new(49).await?;
+    let yaml = CLASS.to_owned() + &volume("Delete") + CLAIM;
+    let outcome = case.restore_as(&yaml, RestoreSpec::default()).await?;
+    // Data is missing: that a user has to be told.
+    assert_said(&outcome, &["warning", "data", "empty"]);
+    assert_eq!(
+        case.get_global("persistentvolumes", &case.name).await?,
+        None
+    );
+    let claim = case.must_get("persistentvolumeclaims", "data").await?;
+    assert_eq!(*at(&claim, "/spec/volumeName"), Value::Null);
+    Ok(())
+}
+
+#[tokio::test]
+async fn case_53_a_volume_that_is_there_and_bound_stays() -> Result<()> {
+    let case = Case::new(53).await?;
+    case.restore(&(CLASS.to_owned() + &volume("Retain") + CLAIM))
+        .await?;
+    let bound = async || {
+        crate::support::wait_until("the claim is bound", PATIENCE, async || {
+            let claim = case.must_get("persistentvolumeclaims", "data").await?;
+            Ok((claim["status"]["phase"] == "Bound").then_some(()))
+        })
+        .await
+    };
+    bound().await?;
+    let before = case
+        .must_get_global("persistentvolumes", &case.name)
+        .await?;
+    case.restore(&(CLASS.to_owned() + &volume("Retain") + CLAIM))
+        .await?;
+    let after = case
+        .must_get_global("persistentvolumes", &case.name)
+        .await?;
+    assert_eq!(before["metadata"]["uid"], after["metadata"]["uid"]);
+    assert_eq!(before["spec"], after["spec"]);
+    bound().await
+}
+
+#[tokio::test]
+async fn case_57_a_volume_that_is_kept_finds_its_claim_again() -> Result<()> {
+    let case = Case::new(57).await?;
+    let target = format!("{}-new", case.name);
+    let yaml = CLASS.to_owned() + &volume("Retain") + CLAIM;
+    let outcome = case
+        .restore_as(
+            &yaml,
+            RestoreSpec {
+                namespace_mapping: [(case.name.clone(), target.clone())].into(),
+                ..RestoreSpec::default()
+            },
+        )
+        .await?;
+    assert_silent(&outcome);
+    crate::support::wait_until("the two are bound", PATIENCE, async || {
+        let claim = case
+            .get_in("persistentvolumeclaims", Some(&target), "data")
+            .await?
+            .context("the claim")?;
+        let volume = case
+            .must_get_global("persistentvolumes", &case.name)
+            .await?;
+        let bound = claim["status"]["phase"] == "Bound"
+            && volume["spec"]["claimRef"]["uid"] == claim["metadata"]["uid"];
+        Ok(bound.then_some(()))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn case_60_storage_classes_are_mapped_wherever_they_are_named() -> Result<()> {
+    let case = Case::new(60).await?;
+    let fast = format!("{}-fast", case.name);
+    case.apply(
+        "{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: NAME-fast}, provisioner: example.org/none}",
+    )
+    .await?;
+    let yaml = volume("Retain")
+        + CLAIM
+        + "
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db, namespace: NAME}
+spec:
+  serviceName: db
+  replicas: 0
+  selector: {matchLabels: {app: db}}
+  template: {metadata: {labels: {app: db}}, spec: {containers: [{name: main, image: pause}]}}
+  volumeClaimTemplates:
+  - metadata: {name: data}
+    spec: {accessModes: [ReadWriteOnce], storageClassName: NAME, resources: {requests: {storage: 1Gi}}}
+";
+    let spec = |to: &str| RestoreSpec {
+        storage_class_mapping: [(case.name.clone(), to.to_owned())].into(),
+        ..RestoreSpec::default()
+    };
+    let refusal = case.refused(&yaml, spec("no-such-class")).await?;
+    assert!(refusal.contains("no-such-class"), "{refusal}");
+    assert_eq!(
+        case.get_global("namespaces", &case.name).await?,
+        None,
+        "nothing was made"
+    );
+
+    assert_silent(&case.restore_as(&yaml, spec(&fast)).await?);
+    let claim = case.must_get("persistentvolumeclaims", "data").await?;
+    let volume = case
+        .must_get_global("persistentvolumes", &case.name)
+        .await?;
+    let set = case.must_get("statefulsets.apps", "db").await?;
+    assert_eq!(claim["spec"]["storageClassName"], fast);
+    assert_eq!(volume["spec"]["storageClassName"], fast);
+    assert_eq!(
+        set["spec"]["volumeClaimTemplates"][0]["spec"]["storageClassName"],
+        fast
+    );
+    Ok(())
+}
