@@ -61,8 +61,9 @@ manifests: ## Write the generated parts of manifests/ anew
 	UPDATE_MANIFESTS=1 $(CARGO) test --lib manifests
 
 .PHONY: docs
-docs: ## Write the pages on the command line anew, docs/cli.md and docs/ark.1
+docs: ## Write the pages on the command line anew, docs/cli.md, docs/ark.1, docs/restore-rules.md
 	UPDATE_DOCS=1 $(CARGO) test --bin ark docs
+	UPDATE_DOCS=1 $(CARGO) test --lib rules
 
 # The flags go with an explicit target, else they would apply to build scripts and procedural macros too, and these
 # cannot be static. Static, since the image has nothing but ark in it; and getrandom's own backend for that, since its

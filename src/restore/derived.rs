@@ -8,7 +8,57 @@ use crate::api::validate::NEVER_RESTORED;
 use crate::archive::IndexEntry;
 
 use super::object::{self, Object};
+use super::rules::Told;
 use super::transform::{TOKEN_ACCOUNT, TOKEN_TYPE};
+
+/// What is done, for the page of rules.
+pub(super) const TOLD: &[Told] = &[
+    Told {
+        cases: "9",
+        about: "nodes, events, CSI nodes, volume attachments",
+        says: "never restored",
+    },
+    Told {
+        cases: "83",
+        about: "leases, controller revisions, IP addresses, storage capacities, resource slices",
+        says: "made anew",
+    },
+    Told {
+        cases: "83",
+        about: "ConfigMap `kube-root-ca.crt`, the API server's own objects",
+        says: "made for each namespace, or by the server",
+    },
+    Told {
+        cases: "43",
+        about: "EndpointSlices and Endpoints that controllers made",
+        says: "made from their Service",
+    },
+    Told {
+        cases: "66",
+        about: "API services that the server made",
+        says: "made from a definition, or built in",
+    },
+    Told {
+        cases: "25",
+        about: "Pods that mirror a file of their node",
+        says: "made by the node",
+    },
+    Told {
+        cases: "26",
+        about: "Pods and Jobs that have ended",
+        says: "not run again",
+    },
+    Told {
+        cases: "33",
+        about: "Pods of a DaemonSet, and of a Job that is restored",
+        says: "started anew by it",
+    },
+    Told {
+        cases: "46",
+        about: "token Secrets that older clusters made for an account",
+        says: "made for the account",
+    },
+];
 
 /// Types of which every object is made by some controller, node or driver.
 const DERIVED_TYPES: [&str; 7] = [

@@ -11,8 +11,38 @@ use super::apply::Applier;
 use super::compare;
 use super::object::{self, Object};
 use super::report::{Outcome, list_names};
+use super::rules::Told;
 use super::step::Prepared;
 use super::transform::transform;
+
+/// What is done, for the page of rules.
+pub(super) const TOLD: &[Told] = &[
+    Told {
+        cases: "69",
+        about: "the same as stored",
+        says: "passed over in silence",
+    },
+    Told {
+        cases: "70",
+        about: "different",
+        says: "left; a warning names the fields",
+    },
+    Told {
+        cases: "45",
+        about: "a service account",
+        says: "gets the secrets, pull secrets, labels and annotations that it lacks",
+    },
+    Told {
+        cases: "41, 74",
+        about: "refused for another reason while something is in its place",
+        says: "compared with that",
+    },
+    Told {
+        cases: "73",
+        about: "there, but cannot be read",
+        says: "left with a warning",
+    },
+];
 
 /// How long an object that is being deleted is waited for.
 const DELETION_PATIENCE: Duration = Duration::from_secs(30);

@@ -13,6 +13,7 @@
 //! - `apply`, `namespaces`, `definitions`, `step`: how all that is carried out;
 //! - `existing`, `compare`: what becomes of what is there already, and whether it is the same;
 //! - `patience`: what is tried again, and for how long;
+//! - `rules`: the page that lists all this;
 //! - `report`: how warnings, errors and progress are kept.
 
 mod apply;
@@ -26,6 +27,7 @@ mod open;
 mod patience;
 mod plan;
 mod report;
+mod rules;
 mod select;
 mod step;
 #[cfg(test)]
@@ -52,6 +54,7 @@ use self::open::Opened;
 use self::patience::Patience;
 use self::plan::{RestorePlan, Volume};
 use self::report::Report;
+pub use self::rules::page as rules_page;
 use self::transform::Facts;
 
 /// A restore to carry out.

@@ -13,7 +13,32 @@ use super::object::Object;
 use super::open::Body;
 use super::plan::NamespaceStep;
 use super::report::Outcome;
+use super::rules::Told;
 use super::transform;
+
+/// What is done, for the page of rules.
+pub(super) const TOLD: &[Told] = &[
+    Told {
+        cases: "18",
+        about: "a namespace that is missing",
+        says: "made from the stored one under its target name",
+    },
+    Told {
+        cases: "19",
+        about: "a namespace that is there",
+        says: "left as it is",
+    },
+    Told {
+        cases: "20",
+        about: "a namespace that is being deleted",
+        says: "waited for once; if it stays, one error for all that goes into it",
+    },
+    Told {
+        cases: "21",
+        about: "a namespace that the backup holds only objects of",
+        says: "made bare",
+    },
+];
 
 /// How often a namespace that is being deleted is looked at.
 const PAUSE: Duration = Duration::from_millis(500);

@@ -10,7 +10,47 @@ use crate::archive::{IndexEntry, TypeKey};
 use crate::cluster::{ApiType, Discovery};
 
 use self::planner::Planner;
+use super::rules::Told;
 use super::select::{self, Contents};
+
+/// What is done, for the page of rules.
+pub(super) const TOLD: &[Told] = &[
+    Told {
+        cases: "9",
+        about: "nodes, events, CSI nodes, volume attachments, backups and restores of Ark and Velero",
+        says: "never restored; asking for them is refused",
+    },
+    Told {
+        cases: "22",
+        about: "every filter",
+        says: "looks at the original namespace",
+    },
+    Told {
+        cases: "23",
+        about: "cluster-scoped objects",
+        says: "all without a namespace filter; with one, what chosen objects need (volumes of claims, definitions of types); `--include-cluster-resources` decides otherwise",
+    },
+    Told {
+        cases: "24, 85",
+        about: "a request that contradicts itself, names what nobody has, or matches nothing",
+        says: "refused before anything is made",
+    },
+    Told {
+        cases: "16",
+        about: "a type that the target does not serve",
+        says: "one line with its number of objects, before anything is made",
+    },
+    Told {
+        cases: "17",
+        about: "a type that the target serves in another version",
+        says: "restored in that one; fields that it does not have are an error of the object",
+    },
+    Told {
+        cases: "86",
+        about: "one object in two groups",
+        says: "restored once",
+    },
+];
 
 /// What a plan is made from.
 #[derive(Clone, Copy, Debug)]

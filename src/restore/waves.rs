@@ -14,6 +14,7 @@
 //! - for what refuses or changes objects: quotas (whose use is not yet worked out when they are new: a Pod that comes
 //!   right after is refused), aggregated APIs, policies, webhooks (case 68).
 
+use super::rules::Told;
 use crate::cluster::ApiType;
 
 const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
@@ -63,6 +64,45 @@ const LAST: [&[&str]; 3] = [
         "mutatingwebhookconfigurations.admissionregistration.k8s.io",
         "validatingwebhookconfigurations.admissionregistration.k8s.io",
     ],
+];
+
+/// What is done, for the page of rules.
+pub(super) const TOLD: &[Told] = &[
+    Told {
+        cases: "11",
+        about: "all types",
+        says: "definitions; namespaces; classes, volumes, roles, accounts, ConfigMaps; claims, bindings, Secrets; Pods; limit ranges; ReplicaSets and Endpoints; Services; all others; quotas, aggregated APIs; policies; webhooks",
+    },
+    Told {
+        cases: "12, 13",
+        about: "custom resources",
+        says: "wait until their definition is in force; one that never is costs its own type alone",
+    },
+    Told {
+        cases: "29",
+        about: "claims and their volumes",
+        says: "come before the Pods that use them",
+    },
+    Told {
+        cases: "32, 33",
+        about: "Pods, ReplicaSets, Deployments, StatefulSets",
+        says: "in this order, so that each is adopted by its controller",
+    },
+    Told {
+        cases: "42",
+        about: "Endpoints",
+        says: "come before Services",
+    },
+    Told {
+        cases: "65",
+        about: "roles",
+        says: "come before bindings; an escalation that is refused is an error of that object alone",
+    },
+    Told {
+        cases: "68",
+        about: "webhooks and aggregated APIs",
+        says: "come last",
+    },
 ];
 
 /// Returns a number by which types are ordered; types of the same number may be restored side by side.

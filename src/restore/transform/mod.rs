@@ -18,9 +18,11 @@ mod webhooks;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::LazyLock;
 
 use super::object::Object;
+use super::rules::Told;
 
 pub(crate) use metadata::own_metadata;
 pub(crate) use secrets::{TOKEN_ACCOUNT, TOKEN_TYPE};
@@ -54,37 +56,175 @@ impl Facts {
     }
 }
 
-/// A rule: changes an object of its type.
-type Rule = fn(&mut Object, &Facts);
+/// What is done, for the page of rules.
+pub(crate) const TOLD: &[Told] = &[
+    Told {
+        cases: "1",
+        about: "every object",
+        says: "loses UID, resource version, generation, self link, times, generated-name prefix and managed fields; keeps name, labels, annotations",
+    },
+    Told {
+        cases: "7",
+        about: "every object",
+        says: "keeps its finalizers",
+    },
+    Told {
+        cases: "8",
+        about: "an object with a generated name",
+        says: "keeps that name",
+    },
+    Told {
+        cases: "2, 3, 4",
+        about: "every object",
+        says: "comes without status; its type named in `--status-include-resources`, or an annotation `velero.io/restore-status`, brings it back",
+    },
+    Told {
+        cases: "5",
+        about: "every object but namespaces",
+        says: "is labelled with restore and backup, unless `--no-labels`",
+    },
+];
+
+/// A rule: changes objects of its types.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    /// The full names of its types.
+    pub(crate) types: &'static [&'static str],
+    /// The numbers of its cases, if it has any.
+    pub(crate) cases: &'static str,
+    /// What it does, in a sentence for `docs/restore-rules.md`.
+    pub(crate) says: &'static str,
+    apply: fn(&mut Object, &Facts),
+}
+
+const BINDINGS: &[&str] = &[
+    "rolebindings.rbac.authorization.k8s.io",
+    "clusterrolebindings.rbac.authorization.k8s.io",
+];
+const WEBHOOKS: &[&str] = &[
+    "validatingwebhookconfigurations.admissionregistration.k8s.io",
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+];
+
+/// All rules; those of one type apply in this order.
+pub(crate) const RULES: &[Rule] = &[
+    Rule {
+        types: &["customresourcedefinitions.apiextensions.k8s.io"],
+        cases: "14",
+        says: "`preserveUnknownFields: true`, which may no longer be set, becomes the same said in each version's schema",
+        apply: definitions::keep_unknown_fields,
+    },
+    Rule {
+        types: &["persistentvolumes"],
+        cases: "57",
+        says: "keeps its claim by name, in the mapped namespace, and forgets that claim's UID",
+        apply: volumes::unbind_volume,
+    },
+    Rule {
+        types: &["persistentvolumeclaims"],
+        cases: "48",
+        says: "forgets what was noted about its binding, its provisioner and its node",
+        apply: volumes::unbind_claim,
+    },
+    Rule {
+        types: &["persistentvolumeclaims"],
+        cases: "49, 56",
+        says: "asks for a new volume if its own went with it (reclaim policy Delete, no snapshot)",
+        apply: volumes::provision_anew,
+    },
+    Rule {
+        types: &["serviceaccounts"],
+        cases: "44",
+        says: "drops references to the token Secrets that older clusters made for it",
+        apply: secrets::drop_token_references,
+    },
+    Rule {
+        types: &["secrets"],
+        cases: "47",
+        says: "a token Secret that somebody asked for is emptied, so that the cluster fills it anew",
+        apply: secrets::empty_token,
+    },
+    Rule {
+        types: BINDINGS,
+        cases: "64",
+        says: "subjects in a mapped namespace, and the user and group names of its service accounts, move with it",
+        apply: rbac::move_subjects,
+    },
+    Rule {
+        types: &["pods"],
+        cases: "27",
+        says: "drops the node and the priority's number; the priority class stays and is restored first",
+        apply: pods::unschedule,
+    },
+    Rule {
+        types: &["pods"],
+        cases: "28",
+        says: "drops the volume with the account's token Secret and its mounts",
+        apply: pods::drop_token_volumes,
+    },
+    Rule {
+        types: &["pods"],
+        cases: "",
+        says: "drops the containers that `kubectl debug` added",
+        apply: pods::drop_debug_containers,
+    },
+    Rule {
+        types: &["jobs.batch"],
+        cases: "34",
+        says: "drops the controller's UID from selector and template, unless the selector is the user's own",
+        apply: jobs::drop_controller_uid,
+    },
+    Rule {
+        types: &["services"],
+        cases: "35, 36",
+        says: "gives up its cluster IPs; a headless Service stays headless, an ExternalName is untouched",
+        apply: services::release_addresses,
+    },
+    Rule {
+        types: &["services"],
+        cases: "37, 38, 39",
+        says: "gives up node ports that nobody asked for, neither with `kubectl apply` nor as the owner of the field; keeps \
+               all with `--preserve-nodeports`",
+        apply: services::release_node_ports,
+    },
+    Rule {
+        types: &["services"],
+        cases: "40",
+        says: "gives up the health check port unless somebody asked for it, or with `--preserve-nodeports`",
+        apply: services::release_health_check_port,
+    },
+    Rule {
+        types: WEBHOOKS,
+        cases: "67",
+        says: "side effects Unknown or Some, which v1 refuses, become None",
+        apply: webhooks::declare_side_effects,
+    },
+    Rule {
+        types: WEBHOOKS,
+        cases: "",
+        says: "is called in the mapped namespace of its Service",
+        apply: webhooks::move_services,
+    },
+    Rule {
+        types: &["apiservices.apiregistration.k8s.io"],
+        cases: "",
+        says: "is called in the mapped namespace of its Service",
+        apply: webhooks::move_service,
+    },
+];
 
 /// Returns the rules of a type, by its full name.
-fn rules(group_resource: &str) -> &'static [Rule] {
-    match group_resource {
-        "pods" => &[
-            pods::unschedule,
-            pods::drop_token_volumes,
-            pods::drop_debug_containers,
-        ],
-        "services" => &[
-            services::release_addresses,
-            services::release_node_ports,
-            services::release_health_check_port,
-        ],
-        "serviceaccounts" => &[secrets::drop_token_references],
-        "secrets" => &[secrets::empty_token],
-        "jobs.batch" => &[jobs::drop_controller_uid],
-        "persistentvolumes" => &[volumes::unbind_volume],
-        "persistentvolumeclaims" => &[volumes::unbind_claim, volumes::provision_anew],
-        "rolebindings.rbac.authorization.k8s.io"
-        | "clusterrolebindings.rbac.authorization.k8s.io" => &[rbac::move_subjects],
-        "customresourcedefinitions.apiextensions.k8s.io" => &[definitions::keep_unknown_fields],
-        "validatingwebhookconfigurations.admissionregistration.k8s.io"
-        | "mutatingwebhookconfigurations.admissionregistration.k8s.io" => {
-            &[webhooks::declare_side_effects, webhooks::move_services]
+fn rules(group_resource: &str) -> &'static [&'static Rule] {
+    static BY_TYPE: LazyLock<HashMap<&'static str, Vec<&'static Rule>>> = LazyLock::new(|| {
+        let mut by_type: HashMap<&str, Vec<&Rule>> = HashMap::new();
+        for rule in RULES {
+            for name in rule.types {
+                by_type.entry(name).or_default().push(rule);
+            }
         }
-        "apiservices.apiregistration.k8s.io" => &[webhooks::move_service],
-        _ => &[],
-    }
+        by_type
+    });
+    BY_TYPE.get(group_resource).map_or(&[], Vec::as_slice)
 }
 
 /// Turns a stored object of type `group_resource` into the one to create in `namespace`.
@@ -95,7 +235,7 @@ pub(crate) fn transform(
     facts: &Facts,
 ) {
     for rule in rules(group_resource) {
-        rule(object, facts);
+        (rule.apply)(object, facts);
     }
     metadata::reset(object);
     metadata::place(object, namespace);
