@@ -8,10 +8,11 @@ use tokio::time::Instant;
 
 use crate::cluster::{ClusterError, ClusterErrorKind};
 
-/// How often a request is sent that the server answers with an error of its own (5xx), such as a webhook's.
-const SERVER_ERROR_TRIES: u32 = 5;
+/// How often a request is sent that the server answers with an error of its own (5xx), such as a webhook's; the queue
+/// of what is tried later has more time.
+const SERVER_ERROR_TRIES: u32 = 2;
 /// How often a request is sent that collides with other writes (on a quota's count, say).
-const CONFLICT_TRIES: u32 = 10;
+const CONFLICT_TRIES: u32 = 3;
 
 /// How long to wait for what.
 #[derive(Clone, Copy, Debug)]
@@ -193,9 +194,9 @@ mod tests {
         for (kind, failures, sent, through) in [
             (ClusterErrorKind::Invalid, 1, 1, false),
             (ClusterErrorKind::AlreadyExists, 1, 1, false),
-            (ClusterErrorKind::ServerError, 4, 5, true),
-            (ClusterErrorKind::ServerError, 9, 5, false),
-            (ClusterErrorKind::Conflict, 9, 10, true),
+            (ClusterErrorKind::ServerError, 1, 2, true),
+            (ClusterErrorKind::ServerError, 9, 2, false),
+            (ClusterErrorKind::Conflict, 9, 3, false),
             (ClusterErrorKind::TooManyRequests, 9, 10, true),
             (ClusterErrorKind::Unreachable, 12, 13, true),
         ] {

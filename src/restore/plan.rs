@@ -1,8 +1,9 @@
 //! What a restore will do: from the backup's index, the spec and what the target offers, a [`RestorePlan`]. Pure.
 
+mod order;
 mod planner;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::api::{RestoreSpec, Results, VolumeBackupInfo};
@@ -10,6 +11,7 @@ use crate::archive::{IndexEntry, TypeKey};
 use crate::cluster::{ApiType, Discovery};
 
 use self::planner::Planner;
+use super::owners::PlannedOwner;
 use super::rules::Told;
 use super::select::{self, Contents};
 
@@ -59,6 +61,8 @@ pub(super) struct Facts<'a> {
     pub(super) entries: &'a [IndexEntry],
     /// The persistent volumes among them.
     pub(super) volumes: &'a [Volume],
+    /// The places of what chosen objects need, if that is to be restored.
+    pub(super) needed: &'a HashSet<usize>,
     /// What is asked for.
     pub(super) spec: &'a RestoreSpec,
     /// What the target offers.
@@ -91,6 +95,8 @@ pub(super) struct RestorePlan {
     pub(super) waves: Vec<Vec<Step>>,
     /// Whether the first wave is definitions.
     pub(super) has_definitions: bool,
+    /// Those of the objects that own others, by their stored UID.
+    pub(super) owners: HashMap<Box<str>, PlannedOwner>,
     /// Volumes whose claims get new ones.
     pub(super) provisioned_anew: HashSet<String>,
     /// What is left out in silence: number of objects by type and reason.
@@ -123,6 +129,10 @@ pub(super) struct PlannedType {
     pub(super) group_resource: String,
     /// The type in the target; `None` while its definition is still to be restored.
     pub(super) served: Option<Arc<ApiType>>,
+    /// Whether its objects are to have their status back.
+    pub(super) status: bool,
+    /// The resource modifiers that are for it, by their numbers.
+    pub(super) modifiers: Vec<usize>,
 }
 
 /// An object to restore.
@@ -154,6 +164,16 @@ pub(super) fn serve(key: &TypeKey, target: &Discovery) -> Option<Arc<ApiType>> {
         .or_else(|| target.by_group_resource(&key.group_resource()))
         .filter(|api_type| api_type.verbs.is_empty() || api_type.allows(&["create"]))
         .cloned()
+}
+
+/// Returns the places of the objects that the request asks for, without what these need.
+///
+/// # Errors
+/// What is wrong with the request, a sentence each.
+pub(super) fn asked(facts: &Facts<'_>) -> Result<Vec<usize>, Vec<String>> {
+    let contents = Contents::of(facts.entries);
+    let selection = select::select(facts.spec, &contents, facts.target)?;
+    Planner::new(facts, selection).asked()
 }
 
 /// Makes the plan.

@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Facts, NamespaceStep, PlannedType, RestorePlan, Step, is_namespace, serve};
+use super::{Facts, NamespaceStep, PlannedType, RestorePlan, Step, is_namespace, order, serve};
 use crate::archive::{IndexEntry, TypeKey};
 use crate::cluster::Discovery;
 use crate::restore::report::list_names;
 use crate::restore::select::{ClusterScoped, Selection};
-use crate::restore::{derived, waves};
+use crate::restore::{derived, owners, waves};
 
 /// A type of the backup as the planner sees it.
 struct TypeState {
@@ -45,12 +45,19 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// A sentence if that is nothing.
     pub(super) fn choose(&mut self) -> Result<(), Vec<String>> {
-        self.choose_asked();
+        self.choose_asked()?;
+        self.choose_needed();
         self.choose_volumes();
         self.choose_definitions();
         self.refuse_nothing()?;
         self.drop_unserved();
         Ok(())
+    }
+
+    /// Returns the places of what is asked for, without what that needs.
+    pub(super) fn asked(mut self) -> Result<Vec<usize>, Vec<String>> {
+        self.choose_asked()?;
+        Ok(self.chosen_entries().map(|(at, _)| at).collect())
     }
 
     pub(super) fn chosen_entries(&self) -> impl Iterator<Item = (usize, &'a IndexEntry)> + '_ {
@@ -79,6 +86,8 @@ impl<'a> Planner<'a> {
                 never: derived::by_type(&group_resource),
                 planned: PlannedType {
                     key: Arc::clone(key),
+                    status: self.selection.restores_status(&group_resource),
+                    modifiers: Vec::new(),
                     group_resource,
                     served: serve(key, self.facts.target),
                 },
@@ -90,7 +99,8 @@ impl<'a> Planner<'a> {
     }
 
     /// Chooses what the spec asks for.
-    fn choose_asked(&mut self) {
+    fn choose_asked(&mut self) -> Result<(), Vec<String>> {
+        let mut used = vec![false; self.selection.items().len()];
         for (at, entry) in self.facts.entries.iter().enumerate() {
             let index = self.type_index(&entry.type_key);
             let state = &self.types[index];
@@ -99,6 +109,9 @@ impl<'a> Planner<'a> {
                     .selection
                     .asks_for(entry, is_namespace(&entry.type_key))
             {
+                continue;
+            }
+            if !self.is_an_item(&state.planned.group_resource, entry, &mut used) {
                 continue;
             }
             let reason = state
@@ -111,6 +124,63 @@ impl<'a> Planner<'a> {
                 }
                 None => self.chosen[at] = true,
             }
+        }
+        self.check_items(&used)
+    }
+
+    /// Returns whether an object is one of those that are asked for by name, if any are.
+    fn is_an_item(&self, group_resource: &str, entry: &IndexEntry, used: &mut [bool]) -> bool {
+        let items = self.selection.items();
+        let mut found = items.is_empty();
+        for (item, used) in items.iter().zip(used) {
+            if item.matches(group_resource, entry) {
+                *used = true;
+                found = true;
+            }
+        }
+        found
+    }
+
+    /// Refuses items that match nothing, unless a restore of nothing is wanted.
+    fn check_items(&mut self, used: &[bool]) -> Result<(), Vec<String>> {
+        let idle: Vec<String> = self
+            .selection
+            .items()
+            .iter()
+            .zip(used)
+            .filter(|(_, used)| !**used)
+            .map(|(item, _)| {
+                format!(
+                    "included items: {:?} matches nothing that backup {} holds and the other filters let through",
+                    item.text, self.facts.spec.backup_name
+                )
+            })
+            .collect();
+        if idle.is_empty() {
+            return Ok(());
+        }
+        if self.facts.spec.allow_empty != Some(true) {
+            return Err(idle);
+        }
+        for line in idle {
+            self.plan.results.warnings.add_ark(line);
+        }
+        Ok(())
+    }
+
+    /// Adds what chosen objects need, as far as it is not left out by name.
+    fn choose_needed(&mut self) {
+        for (at, entry) in self.facts.entries.iter().enumerate() {
+            if !self.facts.needed.contains(&at) {
+                continue;
+            }
+            let index = self.type_index(&entry.type_key);
+            let state = &self.types[index];
+            let full = &state.planned.group_resource;
+            let refused = self.selection.excludes_type(full)
+                || state.never.is_some()
+                || derived::by_header(full, entry).is_some();
+            self.chosen[at] |= !refused;
         }
     }
 
@@ -281,7 +351,8 @@ impl<'a> Planner<'a> {
             .map(|(_, entry)| &*entry.uid)
             .filter(|uid| !uid.is_empty())
             .collect();
-        let mut waves: BTreeMap<usize, Vec<Step>> = BTreeMap::new();
+        let mut places = self.tie_owners(&waves_of);
+        let mut waves: BTreeMap<order::Place, Vec<Step>> = BTreeMap::new();
         let mut items: BTreeMap<&str, u64> = BTreeMap::new();
         for (at, entry) in self.chosen_entries() {
             if is_namespace(&entry.type_key) {
@@ -294,7 +365,8 @@ impl<'a> Planner<'a> {
             let Some(&index) = self.type_of.get(&Arc::as_ptr(&entry.type_key)) else {
                 continue;
             };
-            waves.entry(waves_of[index]).or_default().push(Step {
+            let place = places.remove(&at).unwrap_or((waves_of[index], 0));
+            waves.entry(place).or_default().push(Step {
                 entry: at,
                 planned_type: index,
                 job_restored: entry
@@ -305,10 +377,61 @@ impl<'a> Planner<'a> {
         }
         let namespaces = self.namespace_steps(&items);
         self.plan.namespaces = namespaces;
-        self.plan.has_definitions = waves.contains_key(&0);
+        self.plan.has_definitions = waves.contains_key(&(0, 0));
         self.plan.waves = waves.into_values().collect();
         self.plan.types = self.types.into_iter().map(|state| state.planned).collect();
         self.plan
+    }
+
+    /// Finds the owners among what is chosen, and the places of those whom that moves.
+    fn tie_owners(&mut self, waves_of: &[usize]) -> HashMap<usize, order::Place> {
+        let owned: HashSet<&str> = self
+            .chosen_entries()
+            .flat_map(|(_, entry)| entry.owners.iter().map(String::as_str))
+            .collect();
+        if owned.is_empty() {
+            return HashMap::new();
+        }
+        let index_of =
+            |entry: &IndexEntry| self.type_of.get(&Arc::as_ptr(&entry.type_key)).copied();
+        let owners: HashMap<&str, (usize, usize)> = self
+            .chosen_entries()
+            .filter(|(_, entry)| owned.contains(&*entry.uid) && !is_namespace(&entry.type_key))
+            .filter_map(|(at, entry)| Some((&*entry.uid, (at, index_of(entry)?))))
+            .collect();
+        let mut places = HashMap::new();
+        let mut ties = Vec::new();
+        let mut planned = HashMap::new();
+        for (at, entry) in self.chosen_entries() {
+            let Some(index) = index_of(entry) else {
+                continue;
+            };
+            for uid in entry.owners.iter() {
+                let Some(&(owner, owner_index)) = owners.get(uid.as_str()) else {
+                    continue;
+                };
+                let owner_type = &self.types[owner_index].planned;
+                let dependent = &self.types[index].planned.group_resource;
+                let key = &owner_type.key;
+                if owner == at || owners::adopts((&key.group, &key.kind), dependent) {
+                    continue;
+                }
+                places.insert(owner, (waves_of[owner_index], 0));
+                places.insert(at, (waves_of[index], 0));
+                ties.push(order::Tie {
+                    owner,
+                    dependent: at,
+                    workload: owners::is_workload(&owner_type.group_resource),
+                });
+                let owner = owners::PlannedOwner {
+                    planned_type: owner_index,
+                };
+                planned.insert(uid.as_str().into(), owner);
+            }
+        }
+        self.plan.owners = planned;
+        order::order(&mut places, &ties);
+        places
     }
 
     fn namespace_steps(&self, items: &BTreeMap<&str, u64>) -> Vec<NamespaceStep> {

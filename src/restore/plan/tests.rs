@@ -59,6 +59,7 @@ fn run(entries: &[IndexEntry], spec: RestoreSpec) -> Result<RestorePlan, Vec<Str
     plan(&Facts {
         entries,
         volumes: &volumes(),
+        needed: &HashSet::new(),
         spec: &spec,
         target: &target(),
         snapshots: &BTreeMap::new(),
@@ -272,6 +273,7 @@ fn recorded_snapshots_are_not_passed_over_in_silence() {
     let plan = plan(&Facts {
         entries: &entries,
         volumes: &volumes(),
+        needed: &HashSet::new(),
         spec: &spec,
         target: &target(),
         snapshots: &[("kept".to_owned(), VolumeBackupInfo::default())].into(),
@@ -298,6 +300,7 @@ fn pods_know_whether_their_job_comes_back() {
     let plan = plan(&Facts {
         entries: &entries,
         volumes: &[],
+        needed: &HashSet::new(),
         spec: &spec,
         target: &Discovery::from_types(types, Vec::new()),
         snapshots: &BTreeMap::new(),
