@@ -105,9 +105,22 @@ impl Cluster {
         name: &str,
         patch: &serde_json::Value,
     ) -> Result<Bytes, ClusterError> {
+        self.merge_patch_part(api_type, (namespace, name), "", patch)
+            .await
+    }
+
+    /// Changes a subresource of an object, such as `status`, by a merge patch.
+    pub async fn merge_patch_part(
+        &self,
+        api_type: &ApiType,
+        (namespace, name): (Option<&str>, &str),
+        subresource: &str,
+        patch: &serde_json::Value,
+    ) -> Result<Bytes, ClusterError> {
         let action = describe("patch", api_type, namespace, name);
+        let slash = if subresource.is_empty() { "" } else { "/" };
         let path = format!(
-            "{}?fieldManager={FIELD_MANAGER}",
+            "{}{slash}{subresource}?fieldManager={FIELD_MANAGER}",
             object_path(api_type, namespace, name)
         );
         let body = patch.to_string().into();
@@ -119,6 +132,48 @@ impl Cluster {
             Some(("application/merge-patch+json", body)),
         )
         .await
+    }
+
+    /// Returns what an object would be if it were replaced by another one of its name. Nothing is stored.
+    pub async fn try_replace(
+        &self,
+        api_type: &ApiType,
+        namespace: Option<&str>,
+        name: &str,
+        body: impl Into<Bytes> + Send,
+    ) -> Result<Bytes, ClusterError> {
+        let action = describe("compare", api_type, namespace, name);
+        let path = format!(
+            "{}?fieldManager={FIELD_MANAGER}&dryRun=All",
+            object_path(api_type, namespace, name)
+        );
+        self.send(&action, Method::PUT, &path, JSON, Some((JSON, body.into())))
+            .await
+    }
+
+    /// Deletes the object with this UID, and what belongs to it after it; fine if it is gone.
+    pub async fn delete(
+        &self,
+        api_type: &ApiType,
+        namespace: Option<&str>,
+        name: &str,
+        uid: &str,
+    ) -> Result<(), ClusterError> {
+        let action = describe("delete", api_type, namespace, name);
+        let path = object_path(api_type, namespace, name);
+        let options = serde_json::json!({
+            "apiVersion": "v1", "kind": "DeleteOptions",
+            "preconditions": {"uid": uid}, "propagationPolicy": "Background",
+        });
+        let body = options.to_string().into();
+        match self
+            .send(&action, Method::DELETE, &path, JSON, Some((JSON, body)))
+            .await
+        {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns the cluster's id: the UID of its `kube-system` namespace.

@@ -5,12 +5,17 @@
 
 use serde_json::{Map, Value};
 
-use crate::api::labels;
+use crate::api::{Difference, labels};
 
 use super::object::{self, Object};
 
 /// The labels that restores put on objects.
 pub(super) const MARKS: [&str; 3] = [labels::RESTORE, labels::RESTORE_NAME, labels::BACKUP_NAME];
+
+/// How many characters of a value are shown.
+const LONGEST_VALUE: usize = 80;
+/// What is shown of a value that must not be.
+const HIDDEN: &str = "(hidden)";
 
 /// Annotations that controllers write, by how they begin.
 const CONTROLLERS_ANNOTATIONS: [&str; 3] = [
@@ -27,32 +32,62 @@ const SERVERS_OWN: [&str; 2] = [
     "apf.kubernetes.io/autoupdate-spec",
 ];
 
-/// Returns the paths in which two objects differ, never their values; none if they are the same.
-///
-/// Both must have gone through the rules of their type, `existing` as one that is in place.
-pub(super) fn differences(
-    group_resource: &str,
-    mut stored: Object,
-    mut existing: Object,
-) -> Vec<String> {
+/// Takes out of both objects what does not count. Both must have gone through the rules of their type, `existing` as one
+/// that is in place.
+pub(super) fn settle(group_resource: &str, stored: &mut Object, existing: &mut Object) {
     if SERVERS_OWN
         .iter()
-        .any(|key| object::text(&existing, &["metadata", "annotations", key]) == "true")
+        .any(|key| object::text(existing, &["metadata", "annotations", key]) == "true")
     {
-        return Vec::new();
+        stored.clone_from(existing);
+        return;
     }
-    for object in [&mut stored, &mut existing] {
+    for object in [&mut *stored, &mut *existing] {
         neutral(group_resource, object);
     }
     if group_resource == "persistentvolumeclaims"
-        && object::text(&stored, &["spec", "volumeName"]).is_empty()
+        && object::text(stored, &["spec", "volumeName"]).is_empty()
     {
         // The volume it asked for.
-        object::remove(&mut existing, &["spec"], &["volumeName"]);
+        object::remove(existing, &["spec"], &["volumeName"]);
     }
-    let mut paths = Vec::new();
-    compare_objects("", &stored, &existing, &mut paths);
-    paths
+}
+
+/// Returns the fields in which two settled objects differ; none if they are the same. Values of Secrets are not shown.
+pub(super) fn differences(
+    group_resource: &str,
+    stored: &Object,
+    existing: &Object,
+) -> Vec<Difference> {
+    let mut found = Vec::new();
+    compare_objects("", stored, existing, &mut found);
+    if group_resource == "secrets" {
+        for difference in &mut found {
+            difference.backup = difference.backup.take().map(|_| HIDDEN.to_owned());
+            difference.cluster = difference.cluster.take().map(|_| HIDDEN.to_owned());
+        }
+    }
+    found
+}
+
+/// Returns the merge patch that turns one settled object into another.
+pub(super) fn patch(from: &Object, to: &Object) -> Object {
+    let mut patch = Object::new();
+    for key in from.keys().filter(|key| !to.contains_key(key.as_str())) {
+        patch.insert(key.clone(), Value::Null);
+    }
+    for (key, value) in to {
+        match (from.get(key), value) {
+            (Some(before), after) if before == after => {}
+            (Some(Value::Object(before)), Value::Object(after)) => {
+                patch.insert(key.clone(), Value::Object(self::patch(before, after)));
+            }
+            (_, after) => {
+                patch.insert(key.clone(), after.clone());
+            }
+        }
+    }
+    patch
 }
 
 /// Returns whether an object carries all of `marks`.
@@ -83,7 +118,7 @@ fn neutral(group_resource: &str, object: &mut Object) {
     }
 }
 
-fn compare_objects(path: &str, stored: &Object, existing: &Object, paths: &mut Vec<String>) {
+fn compare_objects(path: &str, stored: &Object, existing: &Object, found: &mut Vec<Difference>) {
     let keys = stored.keys().chain(
         existing
             .keys()
@@ -95,16 +130,62 @@ fn compare_objects(path: &str, stored: &Object, existing: &Object, paths: &mut V
         } else {
             format!("{path}.{key}")
         };
-        let side = |object: &Object| object.get(key).cloned().unwrap_or(Value::Null);
-        match (stored.get(key), existing.get(key)) {
-            (Some(Value::Object(stored)), Some(Value::Object(existing))) => {
-                compare_objects(&inner, stored, existing, paths);
-            }
-            (stored_value, existing_value) if stored_value == existing_value => {}
-            // A server may leave out what is empty.
-            _ if is_empty(&side(stored)) && is_empty(&side(existing)) => {}
-            _ => paths.push(inner),
+        compare_values(&inner, stored.get(key), existing.get(key), found);
+    }
+}
+
+fn compare_values(
+    path: &str,
+    stored: Option<&Value>,
+    existing: Option<&Value>,
+    found: &mut Vec<Difference>,
+) {
+    match (stored, existing) {
+        (Some(Value::Object(stored)), Some(Value::Object(existing))) => {
+            compare_objects(path, stored, existing, found);
         }
+        (stored, existing) if stored == existing => {}
+        (Some(Value::Array(stored)), Some(Value::Array(existing)))
+            if same_keys(stored, existing) =>
+        {
+            for (at, (stored, existing)) in stored.iter().zip(existing).enumerate() {
+                let key = name_of(stored).map_or_else(|| at.to_string(), str::to_owned);
+                compare_values(
+                    &format!("{path}[{key}]"),
+                    Some(stored),
+                    Some(existing),
+                    found,
+                );
+            }
+        }
+        // A server may leave out what is empty.
+        (stored, existing) if stored.is_none_or(is_empty) && existing.is_none_or(is_empty) => {}
+        (stored, existing) => found.push(Difference {
+            path: path.to_owned(),
+            backup: stored.map(brief),
+            cluster: existing.map(brief),
+        }),
+    }
+}
+
+/// Returns whether two lists hold the same objects in the same order, as far as their names tell.
+fn same_keys(one: &[Value], other: &[Value]) -> bool {
+    one.len() == other.len()
+        && one.iter().zip(other).all(|(one, other)| {
+            one.is_object() && other.is_object() && name_of(one) == name_of(other)
+        })
+}
+
+fn name_of(value: &Value) -> Option<&str> {
+    value.get("name").and_then(Value::as_str)
+}
+
+/// Writes a value in a few words.
+fn brief(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(LONGEST_VALUE) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
     }
 }
 
@@ -184,6 +265,45 @@ mod tests {
 
     use super::*;
 
+    fn paths(of: &str, mut stored: Object, mut existing: Object) -> Vec<String> {
+        settle(of, &mut stored, &mut existing);
+        let found = differences(of, &stored, &existing);
+        found.into_iter().map(|one| one.path).collect()
+    }
+
+    #[test]
+    fn values_are_shown_briefly_and_those_of_secrets_not_at_all() {
+        let stored = object(
+            json!({"data": {"a": "x".repeat(100)}, "list": [{"name": "web", "image": "a"}]}),
+        );
+        let existing =
+            object(json!({"data": {"a": "y"}, "list": [{"name": "web", "image": "b"}], "more": 1}));
+        let found = differences("configmaps", &stored, &existing);
+        assert_eq!(found[0].backup.as_ref().unwrap().len(), LONGEST_VALUE + 3);
+        assert_eq!(found[0].cluster.as_deref(), Some("\"y\""));
+        assert_eq!(found[1].path, "list[web].image");
+        assert_eq!(
+            (found[2].backup.as_deref(), found[2].cluster.as_deref()),
+            (None, Some("1"))
+        );
+        let hidden = differences("secrets", &stored, &existing);
+        assert!(
+            hidden
+                .iter()
+                .all(|one| one.cluster.as_deref() == Some(HIDDEN))
+        );
+    }
+
+    #[test]
+    fn patches_make_one_object_of_another() {
+        let from = object(json!({"data": {"a": 1, "b": 2}, "same": [1], "gone": true}));
+        let to = object(json!({"data": {"a": 1, "c": 3}, "same": [1], "list": [2]}));
+        assert_eq!(
+            Value::Object(patch(&from, &to)),
+            json!({"data": {"b": null, "c": 3}, "gone": null, "list": [2]})
+        );
+    }
+
     fn object(value: Value) -> Object {
         match value {
             Value::Object(object) => object,
@@ -210,7 +330,7 @@ mod tests {
                 "metadata.labels.a, spec.replicas, spec.list, spec.new, data.y",
             ),
         ] {
-            let found = differences("deployments.apps", object(stored.clone()), object(existing));
+            let found = paths("deployments.apps", object(stored.clone()), object(existing));
             assert_eq!(found.join(", "), fields, "case {case}");
         }
     }
@@ -249,7 +369,7 @@ mod tests {
                 false,
             ),
         ] {
-            let found = differences(of, object(stored.clone()), object(existing));
+            let found = paths(of, object(stored.clone()), object(existing));
             assert_eq!(found.is_empty(), same, "{of} {stored}: {found:?}");
         }
     }

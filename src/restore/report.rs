@@ -1,5 +1,6 @@
 //! Collects how a restore goes: counts, progress, warnings and errors.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -25,13 +26,24 @@ pub(super) fn list_names<Name: AsRef<str>>(names: &[Name]) -> String {
 pub(super) enum Outcome {
     /// It was created.
     Created,
-    /// It was there already, whether or not as it was stored.
+    /// It was there, differed and was changed.
+    Updated,
+    /// It was there, differed and was replaced.
+    Recreated,
+    /// It was there already, as it was stored.
     There,
+    /// It was there, differs and was left.
+    Different,
     /// It is not restored, on purpose.
     LeftOut,
     /// It is missing, and an error says so.
     Failed,
+    /// It is tried again.
+    Later,
 }
+
+/// Objects of which the same is to be said: their namespace, their type, and what is said.
+type Group = (Option<String>, String, String);
 
 /// The report as far as it goes. Shared by all workers.
 #[derive(Debug)]
@@ -40,8 +52,14 @@ pub(super) struct Report<'a> {
     progress: &'a watch::Sender<Progress>,
     total: u64,
     items: AtomicU64,
-    created: AtomicU64,
     there: AtomicU64,
+    counts: Mutex<RestoreCounts>,
+    /// Objects that differ, by type and fields.
+    different: Mutex<BTreeMap<Group, Vec<String>>>,
+    /// Objects that failed, by type and reason.
+    failed: Mutex<BTreeMap<Group, Vec<String>>>,
+    /// Objects whose owner is not restored, by the owner's kind.
+    orphans: Mutex<BTreeMap<String, BTreeSet<String>>>,
     /// Claims that were created to get a new volume.
     emptied: Mutex<Vec<String>>,
 }
@@ -53,8 +71,11 @@ impl<'a> Report<'a> {
             progress,
             total,
             items: AtomicU64::new(0),
-            created: AtomicU64::new(0),
             there: AtomicU64::new(0),
+            counts: Mutex::default(),
+            different: Mutex::default(),
+            failed: Mutex::default(),
+            orphans: Mutex::default(),
             emptied: Mutex::default(),
         };
         report.count(0);
@@ -63,11 +84,23 @@ impl<'a> Report<'a> {
 
     /// Notes that an object is dealt with.
     pub(super) fn done(&self, outcome: Outcome) {
-        match outcome {
-            Outcome::Created => self.created.fetch_add(1, Ordering::Relaxed),
-            Outcome::There => self.there.fetch_add(1, Ordering::Relaxed),
-            Outcome::LeftOut | Outcome::Failed => 0,
-        };
+        {
+            let mut counts = lock(&self.counts);
+            match outcome {
+                Outcome::Created => counts.create += 1,
+                Outcome::Updated => counts.update += 1,
+                Outcome::Recreated => counts.recreate += 1,
+                Outcome::There | Outcome::LeftOut => counts.skip += 1,
+                Outcome::Different | Outcome::Failed => counts.conflict += 1,
+                Outcome::Later => {}
+            }
+        }
+        if matches!(
+            outcome,
+            Outcome::There | Outcome::Different | Outcome::Updated
+        ) {
+            self.there.fetch_add(1, Ordering::Relaxed);
+        }
         self.count(1);
     }
 
@@ -94,6 +127,13 @@ impl<'a> Report<'a> {
         self.change(|results| results.errors.add(namespace, message));
     }
 
+    /// Adds a warning about the restore as a whole.
+    pub(super) fn warn_all(&self, message: impl Into<String>) {
+        let message = message.into();
+        tracing::warn!("{message}");
+        self.change(|results| results.warnings.add_ark(message));
+    }
+
     /// Adds an error about the restore as a whole.
     pub(super) fn fail_all(&self, message: impl Into<String>) {
         let message = message.into();
@@ -101,21 +141,57 @@ impl<'a> Report<'a> {
         self.change(|results| results.errors.add_ark(message));
     }
 
+    /// Adds an error about one object; the same about many is told in one line.
+    pub(super) fn fail_object(
+        &self,
+        namespace: Option<&str>,
+        group_resource: &str,
+        name: &str,
+        reason: &str,
+    ) {
+        tracing::error!(namespace, "{group_resource} {name}: {reason}");
+        // The server's words name the object; without that they are the same for all of a kind.
+        let same = reason.replace(&format!("\"{name}\""), "it");
+        note(&self.failed, namespace, group_resource, &same, name);
+    }
+
+    /// Adds a warning about an object that is there, differs in `fields`, and is left.
+    pub(super) fn differs(
+        &self,
+        namespace: Option<&str>,
+        group_resource: &str,
+        name: &str,
+        fields: &[&str],
+        consequence: &str,
+    ) {
+        let consequence = consequence.replace(&format!("\"{name}\""), "it");
+        let says = format!("differing in {}; {consequence}", list_names(fields));
+        note(&self.different, namespace, group_resource, &says, name);
+    }
+
+    /// Notes that an object comes without the owner that it had.
+    pub(super) fn orphan(&self, namespace: Option<&str>, owner: &str, of: &str, name: &str) {
+        let kind = owner.split(' ').next().unwrap_or_default();
+        tracing::warn!(
+            namespace,
+            owner,
+            "{of} {name} comes without its owner, which is not restored"
+        );
+        let name = match namespace {
+            Some(namespace) => format!("{of} {namespace}/{name}"),
+            None => format!("{of} {name}"),
+        };
+        let mut orphans = lock(&self.orphans);
+        orphans.entry(kind.to_owned()).or_default().insert(name);
+    }
+
     /// Notes that a claim was created without the volume it had.
     pub(super) fn emptied(&self, namespace: &str, claim: &str) {
-        self.emptied
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .push(format!("{namespace}/{claim}"));
+        lock(&self.emptied).push(format!("{namespace}/{claim}"));
     }
 
     fn change(&self, change: impl FnOnce(&mut Results)) {
-        change(
-            &mut self
-                .results
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner),
-        );
+        change(&mut lock(&self.results));
     }
 
     /// Returns the number of objects not dealt with yet.
@@ -126,14 +202,8 @@ impl<'a> Report<'a> {
 
     /// Ends the report: its results in an order that does not depend on who was faster, and its counts.
     pub(super) fn finish(self) -> Finished {
-        let mut results = self
-            .results
-            .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut emptied = self
-            .emptied
-            .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut results = take(self.results);
+        let mut emptied = take(self.emptied);
         if !emptied.is_empty() {
             emptied.sort();
             results.warnings.add_ark(format!(
@@ -142,21 +212,76 @@ impl<'a> Report<'a> {
                 list_names(&emptied)
             ));
         }
+        for (kind, names) in take(self.orphans) {
+            let names: Vec<String> = names.into_iter().collect();
+            results.warnings.add_ark(format!(
+                "{} object{} of an owner of kind {kind} that is not restored came without it ({}); nobody deletes them \
+                 with it any more",
+                names.len(),
+                plural(names.len()),
+                list_names(&names)
+            ));
+        }
+        for ((namespace, of, says), names) in take(self.different) {
+            let line = grouped(&of, names, &format!("there already, {says}"));
+            results.warnings.add(namespace.as_deref(), line);
+        }
+        for ((namespace, of, says), names) in take(self.failed) {
+            let line = grouped(&of, names, &says);
+            results.errors.add(namespace.as_deref(), line);
+        }
         for list in [&mut results.warnings, &mut results.errors] {
             sort(list);
         }
+        let counts = take(self.counts);
         Finished {
             results,
             items: self.items.into_inner(),
-            counts: RestoreCounts {
-                create: self.created.load(Ordering::Relaxed),
-                skip: self.there.load(Ordering::Relaxed),
-                ..RestoreCounts::default()
-            },
-            created: self.created.into_inner(),
+            created: counts.create + counts.recreate,
             there: self.there.into_inner(),
+            counts,
         }
     }
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+/// Says the same of all objects of a type in one line.
+fn grouped(of: &str, mut names: Vec<String>, says: &str) -> String {
+    names.sort();
+    match &names[..] {
+        [name] => format!("{of} {name}: {says}"),
+        names => format!(
+            "{of}: {} objects ({}): {says}",
+            names.len(),
+            list_names(names)
+        ),
+    }
+}
+
+fn note(
+    groups: &Mutex<BTreeMap<Group, Vec<String>>>,
+    namespace: Option<&str>,
+    of: &str,
+    says: &str,
+    name: &str,
+) {
+    let group = (namespace.map(str::to_owned), of.to_owned(), says.to_owned());
+    lock(groups).entry(group).or_default().push(name.to_owned());
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn take<T>(mutex: Mutex<T>) -> T {
+    mutex
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// A finished report.
@@ -202,7 +327,34 @@ mod tests {
             (3, 1, 1)
         );
         assert_eq!(finished.results.errors.namespaces["n"], ["a", "b"]);
+        assert_eq!((finished.counts.create, finished.counts.skip), (1, 2));
         assert!(finished.results.warnings.ark[0].starts_with("persistentvolumeclaims n/db:"));
+    }
+
+    #[test]
+    fn the_same_about_many_is_one_line() {
+        let (progress, _seen) = watch::channel(Progress::default());
+        let report = Report::new(Results::default(), 4, &progress);
+        for name in ["b", "a", "c"] {
+            report.differs(Some("n"), "configmaps", name, &["data.x"], "left as it is");
+            let refusal = format!("configmaps \"{name}\" is forbidden");
+            report.fail_object(Some("n"), "configmaps", name, &refusal);
+            report.orphan(Some("n"), "Lion simba", "configmaps", name);
+        }
+        report.differs(Some("n"), "configmaps", "d", &["data.y"], "left as it is");
+        let results = report.finish().results;
+        assert_eq!(
+            results.warnings.namespaces["n"],
+            [
+                "configmaps d: there already, differing in data.y; left as it is",
+                "configmaps: 3 objects (a, b, c): there already, differing in data.x; left as it is",
+            ]
+        );
+        assert_eq!(
+            results.errors.namespaces["n"],
+            ["configmaps: 3 objects (a, b, c): configmaps it is forbidden"]
+        );
+        assert_eq!(results.warnings.ark.len(), 1);
     }
 
     #[test]

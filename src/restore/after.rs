@@ -1,0 +1,169 @@
+//! What follows a create: the status of what is to have it back (cases 3, 4), and the fields of those who applied them
+//! (case 6). Most objects need neither, and cost nothing more.
+
+use serde_json::{Value, json};
+
+use crate::cluster::{ClusterError, ClusterErrorKind};
+
+use super::apply::Applier;
+use super::object::{self, Object};
+use super::step::Prepared;
+
+/// The annotations that override whether a status is restored.
+const RESTORE_STATUS: [&str; 2] = ["ark.heptio.com/restore-status", "velero.io/restore-status"];
+
+/// What is to be done to an object once it is created.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Afterwards {
+    /// The stored status.
+    pub(super) status: Option<Value>,
+    /// The stored managed fields, subresources left out.
+    pub(super) managers: Option<Value>,
+}
+
+/// Decides what follows the create of a stored object. `by_type` is whether its type is to have its status back.
+pub(super) fn afterwards(stored: &Object, by_type: bool) -> Afterwards {
+    let wanted = RESTORE_STATUS
+        .iter()
+        .map(|key| object::text(stored, &["metadata", "annotations", key]))
+        .find_map(|word| match word.to_lowercase().as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        });
+    let status = stored.get("status").filter(|status| {
+        wanted.unwrap_or(by_type) && status.as_object().is_some_and(|it| !it.is_empty())
+    });
+    let entries = || object::list(stored, &["metadata", "managedFields"]);
+    let applied = entries().any(|entry| object::text(entry, &["operation"]) == "Apply");
+    let managers = applied.then(|| {
+        entries()
+            .filter(|entry| object::text(entry, &["subresource"]).is_empty())
+            .map(|entry| Value::Object(entry.clone()))
+            .collect()
+    });
+    Afterwards {
+        status: status.cloned(),
+        managers,
+    }
+}
+
+impl Applier<'_> {
+    /// Does what follows a create. Failures are reported; the object is there all the same.
+    pub(super) async fn follow_up(&self, prepared: &Prepared<'_>) {
+        if let Some(status) = &prepared.afterwards.status
+            && let Err(error) = self.put_status(prepared, status).await
+        {
+            self.report.warn(
+                prepared.namespace,
+                format!(
+                    "{}: its status is not restored: {}",
+                    prepared.title(),
+                    error.message
+                ),
+            );
+        }
+        if let Some(managers) = &prepared.afterwards.managers {
+            let patch = json!({"metadata": {"managedFields": managers}});
+            match self.patch_part(prepared, "", &patch).await {
+                Ok(()) => {}
+                Err(error) if error.is_not_found() => self.report.warn(
+                    prepared.namespace,
+                    format!("{} was deleted by somebody right after its restore", prepared.title()),
+                ),
+                Err(error) => self.report.fail_object(
+                    prepared.namespace,
+                    prepared.group_resource,
+                    prepared.name,
+                    &format!(
+                        "it is restored, but its fields could not be given back to who applied them: {}",
+                        error.message
+                    ),
+                ),
+            }
+        }
+    }
+
+    async fn put_status(
+        &self,
+        prepared: &Prepared<'_>,
+        status: &Value,
+    ) -> Result<(), ClusterError> {
+        let patch = json!({"status": status});
+        match self.patch_part(prepared, "status", &patch).await {
+            // A type without the subresource: the status is a field like others.
+            Err(error) if error.kind == ClusterErrorKind::NotFound => {
+                self.patch_part(prepared, "", &patch).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn patch_part(
+        &self,
+        prepared: &Prepared<'_>,
+        subresource: &str,
+        patch: &Value,
+    ) -> Result<(), ClusterError> {
+        self.patience
+            .send(|| {
+                let patch = self.cluster.merge_patch_part(
+                    &prepared.api_type,
+                    (prepared.namespace, prepared.name),
+                    subresource,
+                    patch,
+                );
+                async { patch.await.map(|_| ()) }
+            })
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_follows_the_type_unless_an_annotation_says_otherwise() {
+        for (annotation, by_type, restored) in [
+            ("", true, true),
+            ("", false, false),
+            ("True", false, true),
+            ("FALSE", true, false),
+            ("maybe", true, true),
+        ] {
+            let object = json!({"metadata": {"annotations": {"velero.io/restore-status": annotation}}, "status": {"a": 1}});
+            let Value::Object(object) = object else {
+                panic!("no object");
+            };
+            let found = afterwards(&object, by_type);
+            assert_eq!(found.status.is_some(), restored, "{annotation} {by_type}");
+        }
+    }
+
+    #[test]
+    fn only_who_applied_gets_fields_back() {
+        let entry = |operation: &str, subresource: &str| json!({"manager": "m", "operation": operation, "subresource": subresource});
+        for (entries, given_back) in [
+            (vec![entry("Update", "")], None),
+            (
+                vec![
+                    entry("Apply", ""),
+                    entry("Update", ""),
+                    entry("Update", "status"),
+                ],
+                Some(2),
+            ),
+        ] {
+            let object = json!({"metadata": {"managedFields": entries}});
+            let Value::Object(object) = object else {
+                panic!("no object");
+            };
+            let found = afterwards(&object, false).managers;
+            assert_eq!(
+                found.and_then(|list| Some(list.as_array()?.len())),
+                given_back
+            );
+        }
+    }
+}
