@@ -7,8 +7,9 @@ use jiff::Timestamp;
 
 use super::cron::Cron;
 use super::{
-    BackupHooks, BackupResourceHook, BackupSpec, BackupStorageLocationSpec, RestoreSpec,
-    ScheduleSpec, SecretKey, VolumeSnapshotLocationSpec, duration, filter, names, selector,
+    BackupHooks, BackupResourceHook, BackupSpec, BackupStorageLocationSpec, ExistingResourcePolicy,
+    RestoreSpec, ScheduleSpec, SecretKey, VolumeSnapshotLocationSpec, duration, filter, names,
+    selector,
 };
 
 /// Types that are never restored (velero.md, case 9; Ark 4.6).
@@ -160,11 +161,89 @@ pub fn restore(spec: &RestoreSpec) -> Vec<String> {
             "included resources: {name} are never restored; remove them from the list"
         ));
     }
-    if let Some(labels) = &spec.label_selector {
+    for labels in spec.label_selector.iter().chain(&spec.or_label_selectors) {
         problems.extend(selector::compile(labels).err());
     }
+    if spec.label_selector.is_some() && !spec.or_label_selectors.is_empty() {
+        problems.push(
+            "both labelSelector and orLabelSelectors are given; set only one of them".to_owned(),
+        );
+    }
     problems.extend(mappings(&spec.namespace_mapping));
+    problems.extend(
+        spec.included_items
+            .iter()
+            .filter_map(|text| item(text).err()),
+    );
+    if let Some(ExistingResourcePolicy::Other(word)) = &spec.existing_resource_policy {
+        problems.push(format!(
+            "existing resource policy: {word:?} is none; set it to none, update or recreate"
+        ));
+    }
+    if spec.resource_modifier.is_some() && spec.resource_modifiers.is_some() {
+        problems.push(
+            "both resourceModifier and resourceModifiers are given; set only one of them"
+                .to_owned(),
+        );
+    }
+    if let Some(reference) = &spec.resource_modifier
+        && (!reference.kind.eq_ignore_ascii_case("configmap") || reference.name.is_empty())
+    {
+        problems.push(format!(
+            "resource modifier: {} {:?} holds none; name a ConfigMap",
+            reference.kind, reference.name
+        ));
+    }
+    for (from, to) in &spec.storage_class_mapping {
+        if from.is_empty() || to.is_empty() {
+            problems.push(format!(
+                "storage class mapping: {from:?} to {to:?} lacks a name; write the old and the new class"
+            ));
+        }
+    }
+    for reference in &spec.namespace_references {
+        if reference.resource.is_empty() || !is_path(&reference.path) {
+            problems.push(format!(
+                "namespace reference: {:?} of {:?} is no path; write one such as \
+                 spec.namespaceSelector.matchNames[*]",
+                reference.path, reference.resource
+            ));
+        }
+    }
     problems
+}
+
+fn is_path(path: &str) -> bool {
+    !path.is_empty()
+        && path.split('.').all(|step| {
+            let key = step.strip_suffix("[*]").unwrap_or(step);
+            !key.is_empty() && !key.contains(['[', ']', '*'])
+        })
+}
+
+/// Splits what asks for objects by name, `type/name` or `type/namespace/name`, into its parts.
+///
+/// # Errors
+/// A sentence.
+pub fn item(text: &str) -> Result<(&str, Option<&str>, &str), String> {
+    let parts: Vec<&str> = text.split('/').collect();
+    let (of, namespace, name) = match parts[..] {
+        [of, name] => (of, None, name),
+        [of, namespace, name] => (of, Some(namespace), name),
+        _ => ("", None, ""),
+    };
+    if of.is_empty() || name.is_empty() || namespace == Some("") {
+        return Err(format!(
+            "included items: {text:?} names no object; write TYPE/NAME or TYPE/NAMESPACE/NAME, with globs if several \
+             are meant"
+        ));
+    }
+    for glob in namespace.into_iter().chain([name]) {
+        if let Err(error) = glob::Pattern::new(glob) {
+            return Err(format!("included items: {text:?}: {error}"));
+        }
+    }
+    Ok((of, namespace, name))
 }
 
 fn lists(

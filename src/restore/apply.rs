@@ -4,15 +4,20 @@
 //! read frame by frame and created side by side, one request each; only what is there already costs a second one.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use crate::api::ExistingResourcePolicy;
 use crate::cluster::{Cluster, ClusterErrorKind};
 
+use super::later::Queue;
+use super::modifiers::Modifiers;
 use super::open::{Body, FrameResult, OpenError, Opened};
+use super::owners::Owners;
 use super::patience::Patience;
 use super::plan::{self, NamespaceStep, PlannedType, RestorePlan, Step};
 use super::report::{Outcome, Report};
@@ -36,6 +41,14 @@ pub(super) struct Applier<'a> {
     pub(super) types: Vec<PlannedType>,
     pub(super) patience: Patience,
     pub(super) report: Report<'a>,
+    /// What becomes of what is there already and differs.
+    pub(super) policy: Option<ExistingResourcePolicy>,
+    pub(super) owners: Owners,
+    pub(super) modifiers: Modifiers,
+    /// What is tried again.
+    pub(super) later: Queue,
+    /// Service accounts that Pods have waited for in vain.
+    pub(super) lost_accounts: Mutex<HashSet<String>>,
     /// Targets that could not be had; nothing can go into them.
     pub(super) lost_namespaces: HashSet<String>,
 }
@@ -56,7 +69,9 @@ impl Applier<'_> {
                 break;
             }
             self.wave(wave).await;
+            self.try_waiting().await;
         }
+        self.try_to_the_end().await;
         if self.patience.is_lost() {
             self.report.fail_all(format!(
                 "the API server stopped answering; {} objects were not tried. Restore again when it is back",
@@ -66,7 +81,7 @@ impl Applier<'_> {
     }
 
     /// Restores the objects of a wave.
-    async fn wave(&self, steps: &[Step]) {
+    pub(super) async fn wave(&self, steps: &[Step]) {
         let started = Instant::now();
         let by_place: HashMap<usize, usize> = steps
             .iter()
@@ -96,7 +111,10 @@ impl Applier<'_> {
             return;
         }
         let outcome = self.restore(step, body).await;
-        self.report.done(outcome);
+        // What waits is counted once it is through.
+        if outcome != Outcome::Later {
+            self.report.done(outcome);
+        }
     }
 
     /// Returns the bodies of a frame; reports one that cannot be read.

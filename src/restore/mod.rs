@@ -6,55 +6,67 @@
 //!
 //! Which question is answered where:
 //! - `open`: how a backup is read, and how much memory that takes;
-//! - `select`, `plan`: which objects are restored, and in what version of their type;
+//! - `ahead`: what is found out before that;
+//! - `select`, `needs`, `plan`: which objects are restored, and in what version of their type;
 //! - `waves`: what is restored before what;
 //! - `derived`: what is not restored because the cluster makes it itself;
 //! - `transform`: what becomes of an object, by its type;
-//! - `apply`, `namespaces`, `definitions`, `step`: how all that is carried out;
+//! - `modifiers`, `strategic`: how the request changes it;
+//! - `owners`: whose an object is afterwards;
+//! - `apply`, `namespaces`, `definitions`, `step`, `after`: how all that is carried out;
 //! - `existing`, `compare`: what becomes of what is there already, and whether it is the same;
-//! - `patience`: what is tried again, and for how long;
+//! - `patience`, `later`: what is tried again, and for how long;
 //! - `rules`: the page that lists all this;
 //! - `report`: how warnings, errors and progress are kept.
 
+mod after;
+mod ahead;
 mod apply;
 mod compare;
 mod definitions;
 mod derived;
 mod existing;
+mod later;
+mod modifiers;
 mod namespaces;
+mod needs;
 mod object;
 mod open;
+mod owners;
 mod patience;
 mod plan;
 mod report;
 mod rules;
 mod select;
 mod step;
+mod strategic;
 #[cfg(test)]
 mod testing;
 mod transform;
 mod waves;
 
 use std::collections::HashSet;
+use std::sync::Mutex;
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, Progress, Results, labels, names};
+use crate::api::{self, Progress, Results};
 use crate::archive::Limits;
 use crate::cluster::Cluster;
 use crate::storage::Location;
 
 use self::apply::Applier;
-use self::object::Object;
+use self::later::Queue;
+use self::modifiers::Modifiers;
 use self::open::Opened;
+use self::owners::Owners;
 use self::patience::Patience;
-use self::plan::{RestorePlan, Volume};
 use self::report::Report;
 pub use self::rules::page as rules_page;
+use self::select::Contents;
 use self::transform::Facts;
 
 /// A restore to carry out.
@@ -87,6 +99,11 @@ pub struct RestoreOptions {
     pub terminating_timeout: Duration,
     /// How long a restored definition may take to come into force.
     pub definition_timeout: Duration,
+    /// How long, after all else is restored, an object is tried again that a webhook, a quota or a missing reference
+    /// refuses.
+    pub refused_timeout: Duration,
+    /// The same for an object whose webhook or aggregated API does not answer.
+    pub unavailable_timeout: Duration,
 }
 
 impl Default for RestoreOptions {
@@ -97,6 +114,8 @@ impl Default for RestoreOptions {
             max_entry_size: 64 << 20,
             terminating_timeout: Duration::from_mins(10),
             definition_timeout: Duration::from_mins(10),
+            refused_timeout: Duration::from_mins(1),
+            unavailable_timeout: Duration::from_mins(5),
         }
     }
 }
@@ -177,22 +196,43 @@ async fn carry_out(
     let opened = Opened::open(location, &request.backup, limits)
         .await
         .map_err(|error| failed(error.to_string()))?;
-    let volumes = read_volumes(&opened).await.map_err(failed)?;
+    let volumes = ahead::read_volumes(&opened).await.map_err(failed)?;
     let snapshots = request
         .backup
         .status
         .as_ref()
         .map(|status| status.volume_backups.clone())
         .unwrap_or_default();
-    let mut plan = plan::plan(&plan::Facts {
+    let nothing = HashSet::new();
+    let mut planning = plan::Facts {
         entries: opened.entries(),
         volumes: &volumes,
+        needed: &nothing,
         spec: &request.spec,
         target: &target,
         snapshots: &snapshots,
         priorities: &options.priorities,
-    })
-    .map_err(RestoreError::Refused)?;
+    };
+    let needed = match request.spec.with_dependencies {
+        Some(true) => {
+            let asked = plan::asked(&planning).map_err(RestoreError::Refused)?;
+            ahead::read_needs(&opened, asked).await.map_err(failed)?
+        }
+        _ => HashSet::new(),
+    };
+    planning.needed = &needed;
+    let mut plan = plan::plan(&planning).map_err(RestoreError::Refused)?;
+    let contents = Contents::of(opened.entries());
+    let modifiers = Modifiers::read(request.spec.resource_modifiers.as_ref(), &contents, &target)
+        .map_err(RestoreError::Refused)?;
+    for planned in &mut plan.types {
+        planned.modifiers = modifiers.for_type(&planned.group_resource);
+    }
+    let references =
+        ahead::references(&request.spec, &contents, &target).map_err(RestoreError::Refused)?;
+    ahead::check_classes(cluster, &request.spec, &plan, &opened)
+        .await
+        .map_err(RestoreError::Refused)?;
     for ((group_resource, reason), count) in &plan.left_out {
         tracing::debug!(group_resource, count, reason, "left out");
     }
@@ -211,7 +251,10 @@ async fn carry_out(
         .await
         .map_err(|error| failed(error.to_string()))?;
 
-    let facts = facts(request, &mut plan);
+    let facts = Facts {
+        references,
+        ..ahead::facts(request, &mut plan)
+    };
     let mut applier = Applier {
         cluster,
         opened: &opened,
@@ -223,8 +266,16 @@ async fn carry_out(
         patience: Patience::new(),
         report: Report::new(std::mem::take(&mut plan.results), plan.items(), progress),
         lost_namespaces: HashSet::new(),
+        policy: request.spec.existing_resource_policy.clone(),
+        owners: Owners::new(std::mem::take(&mut plan.owners)),
+        modifiers,
+        later: Queue::default(),
+        lost_accounts: Mutex::default(),
     };
     applier.run(&plan).await;
+    for line in applier.modifiers.idle() {
+        applier.report.warn_all(line);
+    }
     let lost = applier.patience.is_lost();
     let finished = applier.report.finish();
     if finished.created + finished.there == 0 && finished.results.errors.count() > 0 {
@@ -255,62 +306,6 @@ async fn carry_out(
         bytes: opened.bytes_read(),
         counts: finished.counts,
     })
-}
-
-/// Returns what the rules know beyond an object.
-fn facts(request: &RestoreRequest, plan: &mut RestorePlan) -> Facts {
-    let marks = if request.spec.label_restored == Some(false) {
-        Vec::new()
-    } else {
-        let restore = names::label_value(&request.name);
-        vec![
-            (labels::RESTORE, restore.clone()),
-            (labels::RESTORE_NAME, restore),
-            (
-                labels::BACKUP_NAME,
-                names::label_value(&request.spec.backup_name),
-            ),
-        ]
-    };
-    Facts {
-        namespace_mapping: request.spec.namespace_mapping.clone(),
-        marks,
-        provisioned_anew: std::mem::take(&mut plan.provisioned_anew),
-    }
-}
-
-/// Reads what the plan has to know of persistent volumes: the index does not say whose they are.
-async fn read_volumes(opened: &Opened) -> Result<Vec<Volume>, String> {
-    let places = opened
-        .entries()
-        .iter()
-        .enumerate()
-        .filter(|(_, entry)| {
-            entry.type_key.resource == "persistentvolumes" && entry.type_key.group.is_empty()
-        })
-        .map(|(place, _)| place)
-        .collect();
-    let mut frames = std::pin::pin!(opened.bodies(places));
-    let mut volumes = Vec::new();
-    while let Some(frame) = frames.next().await {
-        let bodies = frame.map_err(|(_, error)| error.to_string())?;
-        for (place, body) in bodies {
-            let entry = &opened.entries()[place];
-            let object: Object = serde_json::from_slice(&body.bytes)
-                .map_err(|error| format!("persistentvolumes {}: {error}", entry.name))?;
-            let claim = |key: &str| object::text(&object, &["spec", "claimRef", key]).to_owned();
-            volumes.push(Volume {
-                name: entry.name.to_string(),
-                deleted_with_claim: object::text(
-                    &object,
-                    &["spec", "persistentVolumeReclaimPolicy"],
-                ) == "Delete",
-                claim: Some((claim("namespace"), claim("name")))
-                    .filter(|(_, name)| !name.is_empty()),
-            });
-        }
-    }
-    Ok(volumes)
 }
 
 #[cfg(test)]

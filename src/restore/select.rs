@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use glob::Pattern;
 use kube::core::Selector;
 
 use crate::api::filter::IncludesExcludes;
@@ -29,7 +30,12 @@ pub(super) enum ClusterScoped {
 pub(super) struct Selection {
     types: IncludesExcludes,
     namespaces: IncludesExcludes,
-    labels: Option<Selector>,
+    /// Any of them has to match; none means all.
+    labels: Vec<Selector>,
+    /// Any of them has to match; none means all.
+    items: Vec<Item>,
+    /// Types whose objects get their status back.
+    status: Option<IncludesExcludes>,
     pub(super) cluster_scoped: ClusterScoped,
 }
 
@@ -39,14 +45,84 @@ impl Selection {
         self.types.includes(group_resource)
     }
 
+    /// Returns whether objects of a type are left out by name.
+    pub(super) fn excludes_type(&self, group_resource: &str) -> bool {
+        self.types.excluded().contains(group_resource)
+    }
+
+    /// Returns whether objects of a type get their status back (case 3).
+    pub(super) fn restores_status(&self, group_resource: &str) -> bool {
+        self.status
+            .as_ref()
+            .is_some_and(|types| types.includes(group_resource))
+    }
+
+    /// Returns the items that have to match something, as they were asked for.
+    pub(super) fn items(&self) -> &[Item] {
+        &self.items
+    }
+
     /// Returns whether an object of an admitted type is asked for.
     pub(super) fn asks_for(&self, entry: &IndexEntry, is_namespace: bool) -> bool {
         let placed = match &entry.namespace {
             Some(namespace) => self.namespaces.includes(namespace),
             None if is_namespace => self.namespaces.includes(&entry.name),
-            None => self.cluster_scoped == ClusterScoped::All,
+            None => {
+                self.cluster_scoped == ClusterScoped::All
+                    // One that is named is asked for, whatever else is.
+                    || (self.cluster_scoped == ClusterScoped::Needed && !self.items.is_empty())
+            }
         };
-        placed && selector::matches(self.labels.as_ref(), &entry.labels)
+        let labelled = || {
+            self.labels.is_empty()
+                || self
+                    .labels
+                    .iter()
+                    .any(|labels| selector::matches(Some(labels), &entry.labels))
+        };
+        placed && labelled()
+    }
+}
+
+/// Objects asked for by type and name, with globs.
+#[derive(Debug)]
+pub(super) struct Item {
+    /// As it was written.
+    pub(super) text: String,
+    types: BTreeSet<String>,
+    namespace: Option<Pattern>,
+    name: Pattern,
+}
+
+impl Item {
+    /// Reads `type/name` or `type/namespace/name`.
+    fn read(text: &str, contents: &Contents<'_>, target: &Discovery) -> Result<Self, String> {
+        let (of, namespace, name) = validate::item(text)?;
+        let pattern = |glob: &str| Pattern::new(glob).map_err(|error| error.to_string());
+        let types = contents.resolve(of, target);
+        if types.is_empty() {
+            return Err(format!(
+                "included items: {text:?}: {of:?} names no type, neither in the backup nor in this cluster"
+            ));
+        }
+        Ok(Self {
+            text: text.to_owned(),
+            types,
+            namespace: namespace.map(pattern).transpose()?,
+            name: pattern(name)?,
+        })
+    }
+
+    /// Returns whether an object is meant.
+    pub(super) fn matches(&self, group_resource: &str, entry: &IndexEntry) -> bool {
+        self.types.contains(group_resource)
+            && self.name.matches(&entry.name)
+            && self.namespace.as_ref().is_none_or(|pattern| {
+                entry
+                    .namespace
+                    .as_deref()
+                    .is_some_and(|namespace| pattern.matches(namespace))
+            })
     }
 }
 
@@ -185,11 +261,43 @@ pub(super) fn select(
         }
         excluded.extend(found);
     }
-    let labels = match spec.label_selector.as_ref().map(selector::compile) {
-        // The problem is among those of the spec.
-        Some(Err(_)) | None => None,
-        Some(Ok(labels)) => Some(labels),
+    // A selector that cannot be read is among the problems of the spec.
+    let labels = spec
+        .label_selector
+        .iter()
+        .chain(&spec.or_label_selectors)
+        .filter_map(|labels| selector::compile(labels).ok())
+        .collect();
+    let mut items = Vec::new();
+    for text in &spec.included_items {
+        match Item::read(text, contents, target) {
+            Ok(item) => items.push(item),
+            Err(problem) if !problems.contains(&problem) => problems.push(problem),
+            Err(_) => {}
+        }
+    }
+    let mut status_types = |names: &[String]| -> Vec<String> {
+        let mut types = Vec::new();
+        for name in names {
+            let found = contents.resolve(name, target);
+            if name == "*" {
+                types.push(name.clone());
+            } else if found.is_empty() {
+                problems.push(format!(
+                    "restored status: {name:?} names no type, neither in backup {backup} nor in this cluster; correct \
+                     the name or remove it"
+                ));
+            }
+            types.extend(found);
+        }
+        types
     };
+    let status = spec.restore_status.as_ref().map(|status| {
+        let included = status_types(&status.included_resources);
+        let excluded = status_types(&status.excluded_resources);
+        // Types that are left out alone ask for no other's.
+        (!included.is_empty()).then(|| IncludesExcludes::new(&included, &excluded))
+    });
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -204,6 +312,8 @@ pub(super) fn select(
         types: IncludesExcludes::new(&included, &excluded),
         namespaces,
         labels,
+        items,
+        status: status.flatten(),
         cluster_scoped,
     })
 }

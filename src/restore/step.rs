@@ -7,16 +7,18 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::cluster::{ApiType, ClusterError, ClusterErrorKind, CreateOptions};
+use crate::cluster::{ApiType, ClusterError, ClusterErrorKind, CreateOptions, Created};
 
+use super::after::{self, Afterwards};
 use super::apply::{Applier, may_be_there};
-use super::derived;
 use super::existing::Place;
+use super::later::{self, Fate, Waiting};
 use super::object::{self, Object};
 use super::open::{Body, Share};
+use super::owners::References;
 use super::plan::Step;
 use super::report::Outcome;
-use super::transform::transform;
+use super::{derived, transform, waves};
 
 /// How long the account of a Pod is waited for: a new namespace gets its default one from a controller.
 const ACCOUNT_PATIENCE: Duration = Duration::from_secs(15);
@@ -34,6 +36,10 @@ pub(super) struct Prepared<'a> {
     pub(super) options: CreateOptions,
     /// Whether it is a claim whose volume does not come back.
     pub(super) emptied: bool,
+    /// The UID it had.
+    pub(super) stored_uid: &'a str,
+    /// What follows its create.
+    pub(super) afterwards: Afterwards,
     /// Large objects in flight count like the frames they come from.
     _share: Share,
 }
@@ -48,38 +54,73 @@ impl Prepared<'_> {
 impl Applier<'_> {
     /// Restores an object.
     pub(super) async fn restore(&self, step: &Step, body: Body) -> Outcome {
-        let prepared = match self.prepare(step, body) {
-            Ok(prepared) => prepared,
-            Err(outcome) => return outcome,
+        let entry = &self.opened.entries()[step.entry];
+        let outcome = match self.prepare(step, body) {
+            Ok(prepared) => self.bring(step, &prepared).await,
+            Err(outcome) => outcome,
         };
-        let mut error = match self.create(&prepared).await {
-            Ok(()) => return self.created(&prepared),
+        if matches!(outcome, Outcome::Failed | Outcome::LeftOut) {
+            self.owners.is_lost(&entry.uid);
+        }
+        outcome
+    }
+
+    async fn bring(&self, step: &Step, prepared: &Prepared<'_>) -> Outcome {
+        let mut error = match self.create(prepared).await {
+            Ok(created) => return self.created(prepared, &created, Outcome::Created).await,
             Err(error) => error,
         };
         if may_be_there(error.kind) {
-            match self.look(&prepared, &error).await {
+            let outcome = match self.look(prepared, &error).await {
                 Place::Taken(outcome) => return outcome,
-                Place::Free if error.kind == ClusterErrorKind::AlreadyExists => {
-                    match self.create(&prepared).await {
-                        Ok(()) => return self.created(&prepared),
-                        Err(second) => error = second,
-                    }
+                Place::Cleared => Some(Outcome::Recreated),
+                Place::Free => {
+                    (error.kind == ClusterErrorKind::AlreadyExists).then_some(Outcome::Created)
                 }
-                Place::Free => {}
+            };
+            if let Some(outcome) = outcome {
+                match self.create(prepared).await {
+                    Ok(created) => return self.created(prepared, &created, outcome).await,
+                    Err(second) => error = second,
+                }
             }
         }
-        if !self.patience.is_lost() {
-            self.report.fail(prepared.namespace, error.to_string());
+        let fate = later::fate(&error);
+        if fate == Fate::Final || self.patience.is_lost() {
+            self.fail(prepared, &error);
+            return Outcome::Failed;
         }
-        Outcome::Failed
+        tracing::info!(
+            namespace = prepared.namespace,
+            object = prepared.title(),
+            %error,
+            "refused for now"
+        );
+        let waiting = Waiting::Refusal {
+            namespace: prepared.namespace.map(str::to_owned),
+            group_resource: prepared.group_resource.to_owned(),
+            name: prepared.name.to_owned(),
+            error: error.message,
+            fate,
+        };
+        self.later.push(*step, waiting);
+        Outcome::Later
     }
 
-    fn created(&self, prepared: &Prepared<'_>) -> Outcome {
+    async fn created(
+        &self,
+        prepared: &Prepared<'_>,
+        created: &Created,
+        outcome: Outcome,
+    ) -> Outcome {
+        self.owners
+            .is_there(prepared.stored_uid, &created.uid, prepared.namespace);
         if prepared.emptied {
             self.report
                 .emptied(prepared.namespace.unwrap_or_default(), prepared.name);
         }
-        Outcome::Created
+        self.follow_up(prepared).await;
+        outcome
     }
 
     /// Parses and transforms a stored object; or says how it fares without being created.
@@ -97,10 +138,8 @@ impl Applier<'_> {
         }
         let group_resource = planned.group_resource.as_str();
         let refuse = |problem: String| {
-            self.report.fail(
-                namespace,
-                format!("{group_resource} {}: {problem}", entry.name),
-            );
+            self.report
+                .fail_object(namespace, group_resource, &entry.name, &problem);
             Outcome::Failed
         };
         let Body { bytes, share } = body;
@@ -125,12 +164,39 @@ impl Applier<'_> {
             );
             return Err(Outcome::LeftOut);
         }
+        let references = if waves::is_definition(group_resource) {
+            References::To(Vec::new(), Vec::new())
+        } else {
+            self.owners
+                .references(&object, group_resource, namespace, |at| {
+                    let served = self.types.get(at)?.served.as_ref()?;
+                    Some((served.api_version(), served.kind.clone()))
+                })
+        };
+        let References::To(owners, lost) = references else {
+            self.later.push(*step, Waiting::Owner);
+            return Err(Outcome::Later);
+        };
+        for owner in lost {
+            self.report
+                .orphan(namespace, &owner, group_resource, &entry.name);
+        }
+        let afterwards = after::afterwards(&object, planned.status);
         let emptied = group_resource == "persistentvolumeclaims"
             && self
                 .facts
                 .provisioned_anew
                 .contains(object::text(&object, &["spec", "volumeName"]));
-        transform(&mut object, group_resource, namespace, &self.facts);
+        transform::by_type(&mut object, group_resource, &self.facts);
+        if let Err(problem) = self.modifiers.apply(&planned.modifiers, entry, &mut object) {
+            return Err(refuse(problem));
+        }
+        transform::settle(&mut object, namespace, &self.facts);
+        if !owners.is_empty()
+            && let Some(metadata) = object::ensure(&mut object, &["metadata"])
+        {
+            metadata.insert("ownerReferences".to_owned(), Value::Array(owners));
+        }
         let api_version = api_type.api_version();
         let kind = if api_type.kind.is_empty() {
             &planned.key.kind
@@ -153,19 +219,26 @@ impl Applier<'_> {
             name: &entry.name,
             body: body.into(),
             emptied,
+            stored_uid: &entry.uid,
+            afterwards,
             _share: share,
         })
     }
 
-    async fn create(&self, prepared: &Prepared<'_>) -> Result<(), ClusterError> {
+    async fn create(&self, prepared: &Prepared<'_>) -> Result<Created, ClusterError> {
         let deadline = Instant::now() + ACCOUNT_PATIENCE;
         loop {
             match self.send_create(prepared).await {
+                // Not left to the queue: a controller that comes before its Pods makes others.
                 Err(error)
                     if prepared.group_resource == "pods"
                         && lacks_account(&error)
-                        && Instant::now() < deadline =>
+                        && !self.account_is_lost(&error) =>
                 {
+                    if Instant::now() >= deadline {
+                        self.lose_account(&error);
+                        return Err(error);
+                    }
                     tokio::time::sleep(ACCOUNT_PAUSE).await;
                 }
                 answer => return answer,
@@ -173,20 +246,45 @@ impl Applier<'_> {
         }
     }
 
-    async fn send_create(&self, prepared: &Prepared<'_>) -> Result<(), ClusterError> {
+    /// Returns whether an account has been waited for in vain, so that nobody else does.
+    fn account_is_lost(&self, error: &ClusterError) -> bool {
+        let lost = self
+            .lost_accounts
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        lost.contains(account_of(error))
+    }
+
+    fn lose_account(&self, error: &ClusterError) {
+        let mut lost = self
+            .lost_accounts
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        lost.insert(account_of(error).to_owned());
+    }
+
+    async fn send_create(&self, prepared: &Prepared<'_>) -> Result<Created, ClusterError> {
         self.patience
             .send(|| {
-                let create = self.cluster.create(
+                self.cluster.create(
                     &prepared.api_type,
                     prepared.namespace,
                     prepared.name,
                     prepared.body.clone(),
                     prepared.options,
-                );
-                async { create.await.map(|_| ()) }
+                )
             })
             .await
     }
+}
+
+/// Returns the namespace and name of the account in a refusal that names one.
+fn account_of(error: &ClusterError) -> &str {
+    let (_, rest) = error
+        .message
+        .split_once("service account ")
+        .unwrap_or_default();
+    rest.split(':').next().unwrap_or_default()
 }
 
 /// Returns whether a Pod was refused because its service account is not there (yet).

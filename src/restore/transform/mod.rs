@@ -2,16 +2,17 @@
 //!
 //! The rules of a type see the object as it was stored, status and managed fields included; then its metadata is reset
 //! (`metadata.rs`), whatever its type. The numbers at the rules are those of the case table in the documentation.
-//! Owner references are dropped with the rest of the metadata: an owner that is restored has another UID, and linking
-//! children to it again is a step of its own (case 84).
+//! Owner references are dropped with the rest of the metadata; `restore/owners.rs` has those to the new owners (case 84).
 
 mod definitions;
 mod jobs;
 mod metadata;
+mod namespaces;
 mod pods;
 mod rbac;
 mod secrets;
 mod services;
+mod storage_classes;
 mod volumes;
 mod webhooks;
 
@@ -36,6 +37,12 @@ pub(crate) struct Facts {
     pub(crate) marks: Vec<(&'static str, String)>,
     /// Names of the persistent volumes that are not restored because their claims shall get new ones.
     pub(crate) provisioned_anew: HashSet<String>,
+    /// Which storage class takes the place of which.
+    pub(crate) storage_classes: BTreeMap<String, String>,
+    /// Fields that name namespaces, by the full name of their type.
+    pub(crate) references: BTreeMap<String, Vec<String>>,
+    /// Whether Services keep all of their node ports.
+    pub(crate) preserve_node_ports: bool,
 }
 
 impl Facts {
@@ -52,6 +59,8 @@ impl Facts {
             namespace_mapping: BTreeMap::new(),
             marks: Vec::new(),
             provisioned_anew: self.provisioned_anew.clone(),
+            preserve_node_ports: self.preserve_node_ports,
+            ..Self::default()
         }
     }
 }
@@ -133,6 +142,24 @@ pub(crate) const RULES: &[Rule] = &[
         apply: volumes::provision_anew,
     },
     Rule {
+        types: &["persistentvolumes", "persistentvolumeclaims"],
+        cases: "60",
+        says: "is of the storage class that takes the place of its own, with `--storage-class-mappings`",
+        apply: storage_classes::map_class,
+    },
+    Rule {
+        types: &["statefulsets.apps"],
+        cases: "60",
+        says: "so are the claims that it makes",
+        apply: storage_classes::map_templates,
+    },
+    Rule {
+        types: &["networkpolicies.networking.k8s.io"],
+        cases: "",
+        says: "a namespace that it selects by its name label is the mapped one",
+        apply: namespaces::move_peers,
+    },
+    Rule {
         types: &["serviceaccounts"],
         cases: "44",
         says: "drops references to the token Secrets that older clusters made for it",
@@ -206,6 +233,12 @@ pub(crate) const RULES: &[Rule] = &[
         apply: webhooks::move_services,
     },
     Rule {
+        types: WEBHOOKS,
+        cases: "",
+        says: "looks at the mapped namespace where it selects one by its name label",
+        apply: namespaces::move_watched,
+    },
+    Rule {
         types: &["apiservices.apiregistration.k8s.io"],
         cases: "",
         says: "is called in the mapped namespace of its Service",
@@ -234,9 +267,22 @@ pub(crate) fn transform(
     namespace: Option<&str>,
     facts: &Facts,
 ) {
+    by_type(object, group_resource, facts);
+    settle(object, namespace, facts);
+}
+
+/// Applies the rules of a type: the first half of [`transform`]. The object is still in its original namespace after it.
+pub(crate) fn by_type(object: &mut Object, group_resource: &str, facts: &Facts) {
     for rule in rules(group_resource) {
         (rule.apply)(object, facts);
     }
+    for path in facts.references.get(group_resource).into_iter().flatten() {
+        namespaces::follow(object, path, facts);
+    }
+}
+
+/// Resets the metadata, whatever the type: the second half of [`transform`].
+pub(crate) fn settle(object: &mut Object, namespace: Option<&str>, facts: &Facts) {
     metadata::reset(object);
     metadata::place(object, namespace);
     metadata::mark(object, facts);

@@ -21,9 +21,9 @@ pub(super) fn release_addresses(service: &mut Object, _: &Facts) {
     object::remove(service, &["spec"], &["clusterIP", "clusterIPs"]);
 }
 
-/// Cases 37 and 38: gives up the node ports that nobody asked for.
-pub(super) fn release_node_ports(service: &mut Object, _: &Facts) {
-    if is_external(service) {
+/// Cases 37, 38 and 39: gives up the node ports that nobody asked for.
+pub(super) fn release_node_ports(service: &mut Object, facts: &Facts) {
+    if is_external(service) || facts.preserve_node_ports {
         return;
     }
     let applied = last_applied(service);
@@ -36,7 +36,10 @@ pub(super) fn release_node_ports(service: &mut Object, _: &Facts) {
 }
 
 /// Case 40: gives up the health check port unless it was asked for.
-pub(super) fn release_health_check_port(service: &mut Object, _: &Facts) {
+pub(super) fn release_health_check_port(service: &mut Object, facts: &Facts) {
+    if facts.preserve_node_ports {
+        return;
+    }
     let applied = last_applied(service)
         .as_ref()
         .and_then(|applied| {

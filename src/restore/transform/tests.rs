@@ -16,7 +16,61 @@ fn facts() -> Facts {
         namespace_mapping: [("old".to_owned(), "new".to_owned())].into(),
         marks: Vec::new(),
         provisioned_anew: ["lost".to_owned()].into(),
+        storage_classes: [("slow".to_owned(), "fast".to_owned())].into(),
+        references: [(
+            "monitors.example.org".to_owned(),
+            vec![
+                "spec.namespaces[*]".to_owned(),
+                "spec.rules[*].to.namespace".to_owned(),
+            ],
+        )]
+        .into(),
+        ..Facts::default()
     }
+}
+
+#[test]
+fn what_names_a_namespace_follows_it() {
+    check(
+        "-",
+        "networkpolicies.networking.k8s.io",
+        json!({"spec": {"ingress": [{"from": [
+            {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "old"}}},
+            {"namespaceSelector": {"matchExpressions": [
+                {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["old", "other"]},
+                {"key": "team", "operator": "In", "values": ["old"]},
+            ]}},
+        ]}]}}),
+        json!({"spec": {"ingress": [{"from": [
+            {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "new"}}},
+            {"namespaceSelector": {"matchExpressions": [
+                {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["new", "other"]},
+                {"key": "team", "operator": "In", "values": ["old"]},
+            ]}},
+        ]}]}}),
+    );
+    check(
+        "-",
+        "monitors.example.org",
+        json!({"spec": {"namespaces": ["old", "other"], "rules": [{"to": {"namespace": "old"}}, {"to": null}]}}),
+        json!({"spec": {"namespaces": ["new", "other"], "rules": [{"to": {"namespace": "new"}}, {"to": null}]}}),
+    );
+}
+
+#[test]
+fn storage_classes_are_mapped() {
+    check(
+        "60",
+        "persistentvolumeclaims",
+        json!({"spec": {"storageClassName": "slow"}}),
+        json!({"spec": {"storageClassName": "fast"}}),
+    );
+    check(
+        "60",
+        "statefulsets.apps",
+        json!({"spec": {"volumeClaimTemplates": [{"spec": {"storageClassName": "slow"}}, {"spec": {}}]}}),
+        json!({"spec": {"volumeClaimTemplates": [{"spec": {"storageClassName": "fast"}}, {"spec": {}}]}}),
+    );
 }
 
 /// Transforms what stands beside the metadata of an object named `x`.

@@ -58,7 +58,12 @@ impl Case {
         Ok(Self {
             cluster: Cluster::new(plane.client(), None),
             client: plane.client(),
-            options: RestoreOptions::default(),
+            // What is refused for good is not waited for.
+            options: RestoreOptions {
+                refused_timeout: Duration::from_secs(1),
+                unavailable_timeout: Duration::from_secs(1),
+                ..RestoreOptions::default()
+            },
             plane,
             _folder: folder,
             location,
