@@ -117,6 +117,8 @@ pub mod labels {
     /// Annotation on restored objects: the UID of the restore that created them, so that a restore taken over by
     /// another server knows its own work.
     pub const RESTORE_UID: &str = "ark.heptio.com/restore-uid";
+    /// Annotation of a Restore: the ConfigMap that its resource modifiers were read from.
+    pub const RESOURCE_MODIFIER: &str = "ark.heptio.com/resource-modifier";
     /// Annotation on restores from a schedule: the backup that the server chose.
     pub const CHOSEN_BACKUP: &str = "ark.heptio.com/chosen-backup";
     /// Annotation on backups of a schedule that keeps its newest one: says so to clusters that do not have the schedule.

@@ -23,7 +23,7 @@ use super::describe::Found;
 use super::{objects, output, watch};
 use crate::api::{
     DownloadRequest, DownloadRequestPhase, DownloadRequestSpec, DownloadRequestStatus,
-    DownloadTarget, DownloadTargetKind, Results, duration, names,
+    DownloadTarget, DownloadTargetKind, PlanItem, Results, duration, names,
 };
 use fetch::{Answer, Place, Trust};
 
@@ -161,13 +161,40 @@ impl<'a> Downloads<'a> {
         }
     }
 
+    /// Reads what a dry run found.
+    ///
+    /// # Errors
+    /// It is not stored, or cannot be read.
+    pub(crate) async fn plan(&self, restore: &str) -> anyhow::Result<Vec<PlanItem>> {
+        let bytes = self.small(DownloadTargetKind::RestorePlan, restore).await?;
+        serde_json::Deserializer::from_slice(&bytes)
+            .into_iter()
+            .collect::<Result<_, _>>()
+            .map_err(|error| anyhow!("what the dry run found cannot be read: {error}"))
+    }
+
+    /// Reads the warnings and errors of a restore.
+    ///
+    /// # Errors
+    /// They are not stored, or cannot be read.
+    pub(crate) async fn restore_results(&self, restore: &str) -> anyhow::Result<Results> {
+        self.results(DownloadTargetKind::RestoreResults, restore)
+            .await
+    }
+
     /// Reads the warnings and errors of a run.
     async fn results(&self, kind: DownloadTargetKind, name: &str) -> anyhow::Result<Results> {
+        let bytes = self.small(kind, name).await?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| anyhow!("the stored warnings and errors cannot be read: {error}"))
+    }
+
+    /// Reads a file that fits into memory.
+    async fn small(&self, kind: DownloadTargetKind, name: &str) -> anyhow::Result<Vec<u8>> {
         let mut sink = Memory(Unpacked::new(Limited(Vec::new())));
         self.read(kind, name, Extent::Present, &mut sink).await?;
         let Limited(bytes) = sink.0.finish()?;
-        serde_json::from_slice(&bytes)
-            .map_err(|error| anyhow!("the stored warnings and errors cannot be read: {error}"))
+        Ok(bytes)
     }
 
     /// Reads a file into `sink`, as it is stored.
@@ -392,7 +419,7 @@ impl std::io::Write for Limited {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         if self.0.len() + bytes.len() > RESULTS_LIMIT {
             return Err(std::io::Error::other(
-                "the stored warnings and errors are too long to be shown",
+                "what is stored is too long to be shown",
             ));
         }
         self.0.extend_from_slice(bytes);

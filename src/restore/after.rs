@@ -48,6 +48,14 @@ pub(super) fn afterwards(stored: &Object, by_type: bool) -> Afterwards {
     }
 }
 
+/// Returns whether an object is one of a custom type with a status, in which an operator may keep its state.
+pub(super) fn keeps_state(group_resource: &str, stored: &Object) -> bool {
+    let custom = group_resource
+        .split_once('.')
+        .is_some_and(|(_, group)| group.contains('.') && !group.ends_with(".k8s.io"));
+    custom && object::at(stored, &["status"]).is_some_and(|status| !status.is_empty())
+}
+
 impl Applier<'_> {
     /// Does what follows a create. Failures are reported; the object is there all the same.
     pub(super) async fn follow_up(&self, prepared: &Prepared<'_>) {

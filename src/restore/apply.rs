@@ -118,7 +118,7 @@ impl Applier<'_> {
     }
 
     /// Returns the bodies of a frame; reports one that cannot be read.
-    fn unpack(&self, frame: FrameResult) -> Vec<(usize, Body)> {
+    pub(super) fn unpack(&self, frame: FrameResult) -> Vec<(usize, Body)> {
         frame.unwrap_or_else(|(places, error)| {
             self.report_frame(&places, &error);
             Vec::new()

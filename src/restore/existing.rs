@@ -62,7 +62,7 @@ const DELETION_PATIENCE: Duration = Duration::from_secs(30);
 const DELETION_PAUSE: Duration = Duration::from_millis(250);
 
 /// Types of which nothing is recreated: too much hangs on them, or goes with them.
-const NEVER_RECREATED: [&str; 4] = [
+pub(super) const NEVER_RECREATED: [&str; 4] = [
     "namespaces",
     "customresourcedefinitions.apiextensions.k8s.io",
     "persistentvolumes",
@@ -96,7 +96,10 @@ pub(super) enum Weighed {
 }
 
 impl Applier<'_> {
-    async fn get(&self, prepared: &Prepared<'_>) -> Result<Option<Object>, ClusterError> {
+    pub(super) async fn get(
+        &self,
+        prepared: &Prepared<'_>,
+    ) -> Result<Option<Object>, ClusterError> {
         let body = self
             .patience
             .send(|| {

@@ -13,6 +13,7 @@
 //! - `transform`: what becomes of an object, by its type;
 //! - `modifiers`, `strategic`: how the request changes it;
 //! - `owners`: whose an object is afterwards;
+//! - `preview`: what a dry run says of all this;
 //! - `apply`, `namespaces`, `definitions`, `step`, `after`: how all that is carried out;
 //! - `existing`, `compare`: what becomes of what is there already, and whether it is the same;
 //! - `patience`, `later`: what is tried again, and for how long;
@@ -35,6 +36,7 @@ mod open;
 mod owners;
 mod patience;
 mod plan;
+mod preview;
 mod report;
 mod rules;
 mod select;
@@ -49,6 +51,7 @@ use std::collections::HashSet;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -135,6 +138,8 @@ pub struct RestoreOutcome {
     pub bytes: u64,
     /// What became of the objects.
     pub counts: api::RestoreCounts,
+    /// Of a dry run what it would do: [`api::PlanItem`]s as JSON lines in gzip.
+    pub plan: Option<Bytes>,
 }
 
 /// Why a restore did not take place.
@@ -272,6 +277,17 @@ async fn carry_out(
         later: Queue::default(),
         lost_accounts: Mutex::default(),
     };
+    if request.spec.dry_run == Some(true) {
+        let found = applier.preview(&plan).await.map_err(failed)?;
+        return Ok(RestoreOutcome {
+            items: plan.items(),
+            results: applier.report.finish().results,
+            bytes: opened.bytes_read(),
+            counts: found.counts,
+            plan: Some(found.plan),
+            ..RestoreOutcome::default()
+        });
+    }
     applier.run(&plan).await;
     for line in applier.modifiers.idle() {
         applier.report.warn_all(line);
@@ -305,6 +321,7 @@ async fn carry_out(
         existing: finished.there,
         bytes: opened.bytes_read(),
         counts: finished.counts,
+        plan: None,
     })
 }
 

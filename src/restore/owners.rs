@@ -66,6 +66,9 @@ pub(super) fn is_workload(group_resource: &str) -> bool {
     )
 }
 
+/// The UID of an owner that a dry run does not make.
+const ASSUMED: &str = "00000000-0000-0000-0000-000000000000";
+
 /// An owner that the plan restores.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct PlannedOwner {
@@ -129,6 +132,15 @@ impl Owners {
     /// Notes that nothing more comes: who waits for an owner goes without.
     pub(super) fn wait_no_more(&self) {
         self.lock().wait_no_more = true;
+    }
+
+    /// Takes all planned owners for restored: for a dry run, whose references nobody follows.
+    pub(super) fn assume_all(&self) {
+        let mut state = self.lock();
+        for uid in self.planned.keys() {
+            let place = (ASSUMED.to_owned(), None);
+            state.there.insert(uid.clone(), place);
+        }
     }
 
     /// Returns the references for an object in `namespace` of the target. `api_version` tells what the owners of a planned

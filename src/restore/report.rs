@@ -60,6 +60,8 @@ pub(super) struct Report<'a> {
     failed: Mutex<BTreeMap<Group, Vec<String>>>,
     /// Objects whose owner is not restored, by the owner's kind.
     orphans: Mutex<BTreeMap<String, BTreeSet<String>>>,
+    /// Objects of custom types whose status is not restored.
+    stateless: Mutex<BTreeMap<String, u64>>,
     /// Claims that were created to get a new volume.
     emptied: Mutex<Vec<String>>,
 }
@@ -76,6 +78,7 @@ impl<'a> Report<'a> {
             different: Mutex::default(),
             failed: Mutex::default(),
             orphans: Mutex::default(),
+            stateless: Mutex::default(),
             emptied: Mutex::default(),
         };
         report.count(0);
@@ -125,6 +128,23 @@ impl<'a> Report<'a> {
         let message = message.into();
         tracing::error!(namespace, "{message}");
         self.change(|results| results.errors.add(namespace, message));
+    }
+
+    /// Adds to the warnings what a reader of a dry run should know; nothing of it goes wrong.
+    pub(super) fn note(&self, message: String) {
+        self.change(|results| results.warnings.add_ark(message));
+    }
+
+    /// Notes that an object of a custom type has a status that is not restored.
+    pub(super) fn drops_status(&self, group_resource: &str) {
+        *lock(&self.stateless)
+            .entry(group_resource.to_owned())
+            .or_default() += 1;
+    }
+
+    /// Returns how many objects of custom types have a status that is not restored, by type.
+    pub(super) fn dropped_status(&self) -> BTreeMap<String, u64> {
+        lock(&self.stateless).clone()
     }
 
     /// Adds a warning about the restore as a whole.

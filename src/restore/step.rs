@@ -44,6 +44,21 @@ pub(super) struct Prepared<'a> {
     _share: Share,
 }
 
+/// Why an object is not ready, and how it fares.
+pub(super) struct Unprepared {
+    pub(super) outcome: Outcome,
+    pub(super) reason: String,
+}
+
+impl Unprepared {
+    fn failed(reason: String) -> Self {
+        Self {
+            outcome: Outcome::Failed,
+            reason,
+        }
+    }
+}
+
 impl Prepared<'_> {
     /// Returns the object in words, without its namespace, under which it is reported.
     pub(super) fn title(&self) -> String {
@@ -57,7 +72,7 @@ impl Applier<'_> {
         let entry = &self.opened.entries()[step.entry];
         let outcome = match self.prepare(step, body) {
             Ok(prepared) => self.bring(step, &prepared).await,
-            Err(outcome) => outcome,
+            Err(unprepared) => unprepared.outcome,
         };
         if matches!(outcome, Outcome::Failed | Outcome::LeftOut) {
             self.owners.is_lost(&entry.uid);
@@ -124,23 +139,26 @@ impl Applier<'_> {
     }
 
     /// Parses and transforms a stored object; or says how it fares without being created.
-    fn prepare(&self, step: &Step, body: Body) -> Result<Prepared<'_>, Outcome> {
+    pub(super) fn prepare(&self, step: &Step, body: Body) -> Result<Prepared<'_>, Unprepared> {
         let entry = &self.opened.entries()[step.entry];
         let planned = &self.types[step.planned_type];
         // A type that did not come has been reported.
-        let api_type = planned.served.clone().ok_or(Outcome::Failed)?;
+        let api_type = planned
+            .served
+            .clone()
+            .ok_or_else(|| Unprepared::failed(String::new()))?;
         let namespace = entry
             .namespace
             .as_deref()
             .map(|original| self.facts.target_namespace(original));
         if namespace.is_some_and(|namespace| self.lost_namespaces.contains(namespace)) {
-            return Err(Outcome::Failed);
+            return Err(Unprepared::failed(String::new()));
         }
         let group_resource = planned.group_resource.as_str();
         let refuse = |problem: String| {
             self.report
                 .fail_object(namespace, group_resource, &entry.name, &problem);
-            Outcome::Failed
+            Unprepared::failed(problem)
         };
         let Body { bytes, share } = body;
         let mut object: Object = serde_json::from_slice(&bytes)
@@ -162,7 +180,10 @@ impl Applier<'_> {
                 reason,
                 "left out"
             );
-            return Err(Outcome::LeftOut);
+            return Err(Unprepared {
+                outcome: Outcome::LeftOut,
+                reason: reason.to_owned(),
+            });
         }
         let references = if waves::is_definition(group_resource) {
             References::To(Vec::new(), Vec::new())
@@ -175,13 +196,19 @@ impl Applier<'_> {
         };
         let References::To(owners, lost) = references else {
             self.later.push(*step, Waiting::Owner);
-            return Err(Outcome::Later);
+            return Err(Unprepared {
+                outcome: Outcome::Later,
+                reason: String::new(),
+            });
         };
         for owner in lost {
             self.report
                 .orphan(namespace, &owner, group_resource, &entry.name);
         }
         let afterwards = after::afterwards(&object, planned.status);
+        if afterwards.status.is_none() && after::keeps_state(group_resource, &object) {
+            self.report.drops_status(group_resource);
+        }
         let emptied = group_resource == "persistentvolumeclaims"
             && self
                 .facts

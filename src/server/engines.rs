@@ -14,7 +14,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::error::chain;
-use crate::api::{Backup, Part, Progress, Restore, RestoreSpec, Results, StorageProviderConfig};
+use crate::api::{
+    Backup, Part, Progress, Restore, RestoreCounts, RestoreSpec, Results, StorageProviderConfig,
+};
 use crate::backup::{BackupError, BackupOptions, BackupRequest};
 pub(crate) use crate::backup::{HookCounts, HookLedger, HookNotes};
 use crate::cluster::Cluster;
@@ -492,6 +494,10 @@ pub(crate) struct Restored {
     pub(crate) items: u64,
     /// Bytes of the backup's contents that were read.
     pub(crate) bytes: u64,
+    /// What became of the objects; of a dry run, what would.
+    pub(crate) counts: RestoreCounts,
+    /// Of a dry run its lines, JSON in gzip.
+    pub(crate) plan: Option<Bytes>,
 }
 
 /// Carries a restore out and returns its warnings and errors.
@@ -525,6 +531,8 @@ pub(crate) async fn restore(
             results: outcome.results,
             items: outcome.items,
             bytes: outcome.bytes,
+            counts: outcome.counts,
+            plan: outcome.plan,
         }),
         Err(RestoreError::Refused(problems)) => {
             Err((RunError::Refused(problems), Results::default()))

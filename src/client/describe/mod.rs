@@ -1,6 +1,7 @@
 //! What `describe` prints: labelled lines in groups, aligned within each group. Computed from objects alone.
 
 mod backup;
+mod plan;
 mod restore;
 mod results;
 mod schedule;
@@ -13,6 +14,7 @@ use kube::ResourceExt;
 use tabwriter::TabWriter;
 
 pub(crate) use backup::backup;
+pub(crate) use plan::plan;
 pub(crate) use restore::restore;
 pub(crate) use results::Found;
 pub(crate) use schedule::schedule;

@@ -1,14 +1,23 @@
 //! `ark restore create`: asks for a restore.
 
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 
-use crate::api::{Backup, Restore, RestoreSpec, Schedule, names, validate};
+use crate::api::{
+    Backup, NamespaceReference, ResourceModifierRef, ResourceModifiers, Restore, RestoreSpec,
+    RestoreStatusSpec, Schedule, names, selector, validate,
+};
 use crate::client::context::Context;
+use crate::client::download::{DownloadArgs, Downloads};
 use crate::client::flags::{
     CreateOutputArgs, OptionalBool, Problems, SelectionArgs, namespace_mappings, optional_bool,
+    pairs,
 };
+use crate::client::restore::dry_run;
 use crate::client::{Outcome, objects, output, print_objects, wait};
 
 /// What to restore, and how.
@@ -28,6 +37,10 @@ pub struct RestoreCreateArgs {
     /// Where the objects of a namespace go, as FROM:TO (comma-separated, may be repeated)
     #[arg(long, value_name = "FROM:TO,...")]
     namespace_mappings: Vec<String>,
+    #[command(flatten)]
+    scope: ScopeArgs,
+    #[command(flatten)]
+    changes: ChangeArgs,
     /// Whether to restore volumes from their snapshots [default: where there is one]
     #[arg(long, value_name = "BOOL", value_parser = optional_bool, num_args = 0..=1, require_equals = true,
           default_missing_value = "true")]
@@ -38,8 +51,128 @@ pub struct RestoreCreateArgs {
     /// Wait for the end; exit with 1 unless the phase is Completed then
     #[arg(short, long)]
     wait: bool,
+    /// Say what the restore would do, and change nothing; with -o, print that in full
+    #[arg(long)]
+    dry_run: bool,
+    /// With --dry-run: list every object
+    #[arg(long, requires = "dry_run")]
+    details: bool,
+    #[command(flatten)]
+    download: DownloadArgs,
     #[command(flatten)]
     output: CreateOutputArgs,
+}
+
+/// What of the selection is restored.
+#[derive(Args, Debug)]
+struct ScopeArgs {
+    /// Restore objects that match any of these selectors, as 'a=b or c=d' (may be repeated)
+    #[arg(long, value_name = "SELECTOR", conflicts_with = "selector")]
+    or_selector: Vec<String>,
+    /// Restore only these objects, as TYPE/NAME or TYPE/NAMESPACE/NAME with globs (comma-separated, may be repeated)
+    #[arg(long, value_name = "TYPE/NAME,...", value_delimiter = ',')]
+    include: Vec<String>,
+    /// Restore what chosen objects name, too: claims, service accounts, ConfigMaps, Secrets
+    #[arg(long)]
+    with_dependencies: bool,
+}
+
+/// What is changed on the way, and what becomes of what is there.
+#[derive(Args, Debug)]
+struct ChangeArgs {
+    /// What becomes of an object that is there and differs: none, update or recreate [default: none]
+    #[arg(long, value_name = "POLICY")]
+    existing_resource_policy: Option<String>,
+    /// Types whose stored status is restored (comma-separated, "*" for all)
+    #[arg(long, value_name = "TYPE,...", value_delimiter = ',')]
+    status_include_resources: Vec<String>,
+    /// Types whose status is not restored all the same (comma-separated)
+    #[arg(long, value_name = "TYPE,...", value_delimiter = ',')]
+    status_exclude_resources: Vec<String>,
+    /// Whether Services keep all of their node ports [default: those that somebody asked for]
+    #[arg(long, value_name = "BOOL", value_parser = optional_bool, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
+    preserve_nodeports: Option<OptionalBool>,
+    /// ConfigMap in the server's namespace with changes to make to objects
+    #[arg(long, value_name = "NAME", conflicts_with = "resource_modifiers")]
+    resource_modifier_configmap: Option<String>,
+    /// File with such changes
+    #[arg(long, value_name = "PATH")]
+    resource_modifiers: Option<PathBuf>,
+    /// Which storage class takes the place of which, as OLD:NEW (comma-separated, may be repeated)
+    #[arg(long, value_name = "OLD:NEW,...")]
+    storage_class_mappings: Vec<String>,
+    /// Fields that name namespaces and follow the mapping, as TYPE=PATH (may be repeated)
+    #[arg(long, value_name = "TYPE=PATH")]
+    namespace_references: Vec<String>,
+}
+
+impl ScopeArgs {
+    /// Reads the selectors of which any has to match.
+    fn selectors(&self, problems: &mut Problems) -> Vec<LabelSelector> {
+        let mut selectors = Vec::new();
+        for text in self.or_selector.iter().flat_map(|text| text.split(" or ")) {
+            let read = selector::parse(text.trim());
+            selectors
+                .push(problems.take(read.map_err(|problem| format!("--or-selector: {problem}"))));
+        }
+        selectors
+    }
+}
+
+impl ChangeArgs {
+    /// Puts what is asked for into a spec.
+    fn fill(&self, spec: &mut RestoreSpec, problems: &mut Problems) {
+        spec.existing_resource_policy = self.existing_resource_policy.clone().map(Into::into);
+        let included = self.status_include_resources.clone();
+        let excluded = self.status_exclude_resources.clone();
+        spec.restore_status =
+            (!included.is_empty() || !excluded.is_empty()).then_some(RestoreStatusSpec {
+                included_resources: included,
+                excluded_resources: excluded,
+            });
+        spec.preserve_node_ports = self.preserve_nodeports.as_ref().and_then(|given| given.0);
+        spec.resource_modifier =
+            self.resource_modifier_configmap
+                .as_ref()
+                .map(|name| ResourceModifierRef {
+                    api_group: None,
+                    kind: "ConfigMap".to_owned(),
+                    name: name.clone(),
+                });
+        spec.resource_modifiers = self
+            .resource_modifiers
+            .as_ref()
+            .map(|path| problems.take(rules(path)));
+        spec.storage_class_mapping = problems.take(pairs(
+            "--storage-class-mappings",
+            &self.storage_class_mappings,
+            ':',
+        ));
+        for text in &self.namespace_references {
+            let read = text
+                .split_once('=')
+                .map(|(resource, path)| NamespaceReference {
+                    resource: resource.to_owned(),
+                    path: path.to_owned(),
+                });
+            spec.namespace_references
+                .push(problems.take(read.ok_or_else(|| {
+                    format!(
+                        "--namespace-references: {text:?} is no TYPE=PATH, such as \
+                         servicemonitors.monitoring.coreos.com=spec.namespaceSelector.matchNames[*]"
+                    )
+                })));
+        }
+    }
+}
+
+/// Reads resource modifiers from a file.
+fn rules(path: &Path) -> Result<ResourceModifiers, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("--resource-modifiers: {}: {error}", path.display()))?;
+    serde_saphyr::from_str(&text)
+        .map_err(|error| format!("--resource-modifiers: {}: {error}", path.display()))
 }
 
 impl RestoreCreateArgs {
@@ -58,7 +191,7 @@ impl RestoreCreateArgs {
 
 pub(crate) async fn run(context: &Context, args: RestoreCreateArgs) -> anyhow::Result<Outcome> {
     let restore = request(&args, &context.namespace, context.now())?;
-    if let Some(format) = args.output.output {
+    if let Some(format) = args.output.output.filter(|_| !args.dry_run) {
         print_objects(context, format, &args.output.labels, &[restore])?;
         return Ok(Outcome::Done);
     }
@@ -75,6 +208,12 @@ pub(crate) async fn run(context: &Context, args: RestoreCreateArgs) -> anyhow::R
         objects::create_timestamped(&cluster, context.now(), make).await?
     };
     let name = created.name_any();
+    if args.dry_run {
+        let means = args.download.read()?;
+        let downloads = Downloads::new(context, &cluster, means);
+        let format = args.output.output;
+        return dry_run::show(&cluster, &downloads, &created, format, args.details).await;
+    }
     output::line(&format!("Restore request \"{name}\" has been submitted."))?;
     output::line(&format!(
         "To see how it goes: ark restore describe {name}, or ark restore logs {name}"
@@ -103,7 +242,11 @@ fn request(args: &RestoreCreateArgs, namespace: &str, now: Timestamp) -> anyhow:
         (source, String::new())
     };
     let selection = args.selection.read(&mut problems);
-    let spec = RestoreSpec {
+    let mut spec = RestoreSpec {
+        or_label_selectors: args.scope.selectors(&mut problems),
+        included_items: args.scope.include.clone(),
+        with_dependencies: args.scope.with_dependencies.then_some(true),
+        dry_run: args.dry_run.then_some(true),
         schedule_name: schedule,
         backup_name: backup,
         included_namespaces: selection.included_namespaces,
@@ -118,6 +261,7 @@ fn request(args: &RestoreCreateArgs, namespace: &str, now: Timestamp) -> anyhow:
         allow_empty: selection.allow_empty,
         ..RestoreSpec::default()
     };
+    args.changes.fill(&mut spec, &mut problems);
     problems.extend(validate::restore(&spec));
     let mut restore = Restore::new(&name, spec);
     restore.metadata.namespace = Some(namespace.to_owned());

@@ -4,7 +4,7 @@ use clap::Args;
 use futures::stream::{self, StreamExt as _};
 use kube::ResourceExt;
 
-use crate::api::{DownloadTargetKind, Restore};
+use crate::api::{DownloadTargetKind, Restore, Results};
 use crate::client::context::Context;
 use crate::client::describe::Found;
 use crate::client::download::{Downloads, SIDE_BY_SIDE, TrustArgs};
@@ -20,8 +20,8 @@ pub struct RestoreDescribeArgs {
     /// Describe only restores whose labels match
     #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with = "names")]
     selector: Option<String>,
-    // Everything there is to show of a restore is shown without it.
-    #[arg(long, alias = "volume-details", hide = true)]
+    /// Of a dry run, list every object
+    #[arg(long, alias = "volume-details")]
     details: bool,
     #[command(flatten)]
     trust: TrustArgs,
@@ -42,6 +42,9 @@ pub(crate) async fn run(context: &Context, args: RestoreDescribeArgs) -> anyhow:
         let gap = if at == 0 { "" } else { "\n\n" };
         let text = describe::restore(restore, &found)?;
         output::text(&format!("{gap}{text}"))?;
+        if restore.spec.dry_run == Some(true) {
+            output::text(&plan(&downloads, restore, args.details).await?)?;
+        }
     }
     Ok(Outcome::Done)
 }
@@ -54,4 +57,23 @@ async fn found(downloads: &Downloads<'_>, restore: &Restore) -> anyhow::Result<F
     }
     let kind = DownloadTargetKind::RestoreResults;
     downloads.found(kind, &restore.name_any()).await
+}
+
+/// Returns what a dry run found, if there is anything.
+async fn plan(
+    downloads: &Downloads<'_>,
+    restore: &Restore,
+    details: bool,
+) -> anyhow::Result<String> {
+    let Some(counts) = restore.status.as_ref().and_then(|status| status.counts) else {
+        return Ok(String::new());
+    };
+    match downloads.plan(&restore.name_any()).await {
+        // Warnings and errors stand above.
+        Ok(items) => {
+            let text = describe::plan(&counts, &items, &Results::default(), details)?;
+            Ok(format!("\n{text}"))
+        }
+        Err(error) => Ok(format!("\nWhat it found cannot be read: {error:#}\n")),
+    }
 }

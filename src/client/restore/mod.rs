@@ -3,3 +3,4 @@
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod describe;
+pub(crate) mod dry_run;

@@ -41,6 +41,20 @@ pub(crate) enum Decision {
     Fail(String),
 }
 
+impl Decision {
+    /// Refuses for one more reason what would be carried out or refused.
+    pub(crate) fn refused_too(self, problem: String) -> Self {
+        match self {
+            Self::Refuse(mut problems) => {
+                problems.push(problem);
+                Self::Refuse(problems)
+            }
+            Self::Run(_) => Self::Refuse(vec![problem]),
+            Self::Nothing | Self::Fail(_) => self,
+        }
+    }
+}
+
 /// Decides what to do about a Restore that nobody works on in this process. Only the leader may ask.
 pub(crate) fn decide(restore: &Restore, source: &Source<'_>) -> Decision {
     let status = restore.status.clone().unwrap_or_default();

@@ -1,10 +1,12 @@
 //! The restore controller: takes Restores, has them carried out, stores their results and log, and says how it went.
 
 pub(crate) mod decide;
+mod modifiers;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use kube::api::ListParams;
 use tokio::sync::watch;
@@ -45,6 +47,12 @@ struct Run<'a> {
     schedule: &'a str,
 }
 
+impl Run<'_> {
+    fn is_dry(&self) -> bool {
+        self.restore.spec.dry_run == Some(true)
+    }
+}
+
 /// Where a backup was found, with the phase of its resource.
 enum Found {
     /// Not known yet.
@@ -67,6 +75,14 @@ enum Choice {
     Chosen(Box<Read<Restore>>),
     /// None, and why.
     None(Found),
+}
+
+/// Why the resource modifiers that a Restore names are not in it.
+enum Unruled {
+    /// They cannot be used.
+    Problem(String),
+    /// They could not be written.
+    Unwritten(Outcome),
 }
 
 impl Controller for Restores {
@@ -118,6 +134,12 @@ impl Restores {
             Err(outcome) => return outcome,
         };
         let read = chosen.as_deref().unwrap_or(read);
+        let (with_rules, rules_problem) = match self.modifiers(read).await {
+            Ok(read) => (read, None),
+            Err(Unruled::Problem(problem)) => (None, Some(problem)),
+            Err(Unruled::Unwritten(outcome)) => return outcome,
+        };
+        let read = with_rules.as_deref().unwrap_or(read);
         let restore = &read.object;
         let status = restore.status.clone().unwrap_or_default();
         let looked = match nowhere {
@@ -150,7 +172,11 @@ impl Restores {
                 (Source::Unusable(reasons), None)
             }
         };
-        let ending = match (decide::decide(restore, &source), &source, place) {
+        let mut decision = decide::decide(restore, &source);
+        if let Some(problem) = rules_problem {
+            decision = decision.refused_too(problem);
+        }
+        let ending = match (decision, &source, place) {
             (Decision::Run(attempt), Source::Stored(record), Some(place)) => {
                 let priorities = world.settings().map(|settings| settings.priorities.clone());
                 let priorities = priorities.unwrap_or_default();
@@ -221,6 +247,29 @@ impl Restores {
         match read.patch(&self.context.apis.restores, patch).await {
             Ok(read) => Ok(Choice::Chosen(read.into())),
             Err(error) => Err(Outcome::of_write(Self::KIND, &read.name, Err(error))),
+        }
+    }
+
+    /// Writes the resource modifiers that a Restore names into it, if it names any.
+    async fn modifiers(&self, read: &Read<Restore>) -> Result<Option<Box<Read<Restore>>>, Unruled> {
+        let Some(name) = modifiers::wanted(&read.object) else {
+            return Ok(None);
+        };
+        let namespace = read
+            .object
+            .metadata
+            .namespace
+            .as_deref()
+            .unwrap_or_default();
+        let rules = modifiers::read(&self.context.cluster, namespace, name).await;
+        let rules = rules.map_err(Unruled::Problem)?;
+        let patch = modifiers::patch(name, &rules);
+        match read.patch(&self.context.apis.restores, patch).await {
+            Ok(read) => Ok(Some(read.into())),
+            Err(error) => {
+                let outcome = Outcome::of_write(Self::KIND, &read.name, Err(error));
+                Err(Unruled::Unwritten(outcome))
+            }
         }
     }
 
@@ -299,7 +348,7 @@ impl Restores {
             schedule: record.schedule().unwrap_or_default(),
         };
         let span = tracing::info_span!("run", run = span_name, attempt);
-        let running = context.metrics.restore_begins(run.schedule);
+        let running = (!run.is_dry()).then(|| context.metrics.restore_begins(run.schedule));
         let outcome = self.carry_out(&run, &log).instrument(span).await;
         drop(running);
         outcome
@@ -313,19 +362,28 @@ impl Restores {
                 mut results,
                 items,
                 bytes,
+                counts,
+                plan,
             }) => {
-                self.context.metrics.restore_through(
-                    run.schedule,
-                    took(&run.status, self.context.clock.now()),
-                    items,
-                    bytes,
-                );
+                if plan.is_none() {
+                    self.context.metrics.restore_through(
+                        run.schedule,
+                        took(&run.status, self.context.clock.now()),
+                        items,
+                        bytes,
+                    );
+                }
                 tracing::info!(
                     items,
                     warnings = results.warnings.count(),
                     errors = results.errors.count(),
                     "the restore is through"
                 );
+                if let Some(reason) = self.store_plan(run, plan).await {
+                    tracing::error!(reason, "the dry run is of no use");
+                    let status = decide::failed(&run.status, reason, self.context.clock.now());
+                    return self.write_end(run, &status).await;
+                }
                 self.store(run, &mut results, log).await;
                 let (warnings, errors) = (results.warnings.count(), results.errors.count());
                 let ending = if errors == 0 {
@@ -334,7 +392,10 @@ impl Restores {
                     Ending::Partial
                 };
                 (
-                    decide::finished(&run.status, warnings, errors, self.context.clock.now()),
+                    RestoreStatus {
+                        counts: Some(counts),
+                        ..decide::finished(&run.status, warnings, errors, self.context.clock.now())
+                    },
                     ending,
                 )
             }
@@ -361,7 +422,9 @@ impl Restores {
                 return Outcome::Done;
             }
         };
-        self.context.metrics.restore_ends(run.schedule, ending);
+        if !run.is_dry() {
+            self.context.metrics.restore_ends(run.schedule, ending);
+        }
         // What was last written while it ran is older than the end.
         let reached = progress.borrow().clone();
         end.progress = (reached != Progress::default()).then_some(reached);
@@ -393,6 +456,19 @@ impl Restores {
             &cancel,
         )
         .await
+    }
+
+    /// Stores what a dry run would do; returns why that failed, if it did: there is nothing else to show for it.
+    async fn store_plan(&self, run: &Run<'_>, plan: Option<Bytes>) -> Option<String> {
+        let stored = run
+            .place
+            .location
+            .put_restore_plan(&run.task.name, plan?)
+            .await;
+        let error = stored.err()?;
+        Some(format!(
+            "what the dry run found could not be stored: {error}"
+        ))
     }
 
     /// Stores log and results.

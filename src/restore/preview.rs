@@ -1,0 +1,315 @@
+//! A dry run: what a restore would do, an object a line, and nothing written.
+//!
+//! It goes the restore's own way up to the point of writing: the same plan, the same transformation, the same comparison.
+//! Where the restore would create, the API server is asked for a dry run of the create; where that is impossible, because
+//! the namespace or the definition is still to come, the line says so.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write as _;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures::{StreamExt as _, stream};
+
+use crate::api::{ExistingResourcePolicy, PlanAction, PlanItem, RestoreCounts};
+use crate::cluster::{ClusterError, ClusterErrorKind, CreateOptions, NamespaceState};
+
+use super::apply::{Applier, may_be_there};
+use super::existing::{NEVER_RECREATED, Weighed};
+use super::later::{self, Fate};
+use super::open::Body;
+use super::plan::{NamespaceStep, RestorePlan, Step};
+use super::report::Outcome;
+use super::step::Prepared;
+
+/// What a dry run found.
+#[derive(Debug)]
+pub(super) struct Preview {
+    /// The lines, JSON in gzip.
+    pub(super) plan: Bytes,
+    pub(super) counts: RestoreCounts,
+}
+
+/// The lines as they come.
+struct Lines {
+    gzip: GzEncoder<Vec<u8>>,
+    counts: RestoreCounts,
+}
+
+impl Lines {
+    fn add(&mut self, item: &PlanItem) -> std::io::Result<()> {
+        let count = match item.action {
+            PlanAction::Create => &mut self.counts.create,
+            PlanAction::Update => &mut self.counts.update,
+            PlanAction::Recreate => &mut self.counts.recreate,
+            PlanAction::Skip => &mut self.counts.skip,
+            PlanAction::Conflict => &mut self.counts.conflict,
+        };
+        *count += 1;
+        self.counts.unchecked += u64::from(!item.unchecked.is_empty());
+        serde_json::to_writer(&mut self.gzip, item)?;
+        self.gzip.write_all(b"\n")
+    }
+}
+
+/// What is known of a target namespace.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Target {
+    There,
+    ToCome,
+    Going,
+}
+
+impl Applier<'_> {
+    /// Finds out what the plan would do.
+    ///
+    /// # Errors
+    /// The lines could not be kept.
+    pub(super) async fn preview(&self, plan: &RestorePlan) -> Result<Preview, String> {
+        self.owners.assume_all();
+        let mut lines = Lines {
+            gzip: GzEncoder::new(Vec::new(), Compression::default()),
+            counts: RestoreCounts::default(),
+        };
+        let mut targets: HashMap<&str, Target> = HashMap::new();
+        for step in &plan.namespaces {
+            let (target, item) = self.preview_namespace(step).await;
+            targets.insert(&step.target, target);
+            lines.add(&item).map_err(|error| error.to_string())?;
+            self.report.done(Outcome::There);
+        }
+        for wave in &plan.waves {
+            let by_place: HashMap<usize, usize> = wave
+                .iter()
+                .enumerate()
+                .map(|(at, step)| (step.entry, at))
+                .collect();
+            let places = wave.iter().map(|step| step.entry).collect();
+            let mut items = std::pin::pin!(
+                self.opened
+                    .bodies(places)
+                    .flat_map(|frame| stream::iter(self.unpack(frame)))
+                    .filter_map(|(place, body)| {
+                        std::future::ready(by_place.get(&place).map(|at| (*at, body)))
+                    })
+                    .map(|(at, body)| self.preview_step(&wave[at], body, &targets))
+                    .buffered(self.options.concurrency.max(1))
+            );
+            while let Some(item) = items.next().await {
+                lines.add(&item).map_err(|error| error.to_string())?;
+                self.report.done(Outcome::There);
+            }
+        }
+        self.note_versions(plan);
+        for (name, count) in self.report.dropped_status() {
+            self.report.note(format!(
+                "{name}: {count} object{} with a status, which is not restored; an operator that keeps its state there \
+                 may begin anew. --status-include-resources {name} brings it back",
+                if count == 1 { "" } else { "s" },
+            ));
+        }
+        Ok(Preview {
+            counts: lines.counts,
+            plan: lines
+                .gzip
+                .finish()
+                .map_err(|error| error.to_string())?
+                .into(),
+        })
+    }
+
+    async fn preview_namespace(&self, step: &NamespaceStep) -> (Target, PlanItem) {
+        let item = |action, reason: String| PlanItem {
+            resource: "namespaces".to_owned(),
+            namespace: String::new(),
+            name: step.target.clone(),
+            action,
+            reason,
+            unchecked: String::new(),
+            differences: Vec::new(),
+        };
+        match self.cluster.namespace_state(&step.target).await {
+            Ok(Some(NamespaceState::Active)) => {
+                let reason = "there already; left as it is".to_owned();
+                (Target::There, item(PlanAction::Skip, reason))
+            }
+            Ok(Some(NamespaceState::Terminating)) => {
+                let reason =
+                    "being deleted; a restore waits for that, and fails if it does not end"
+                        .to_owned();
+                (Target::Going, item(PlanAction::Conflict, reason))
+            }
+            Ok(None) => (Target::ToCome, item(PlanAction::Create, String::new())),
+            Err(error) => (Target::There, item(PlanAction::Conflict, error.to_string())),
+        }
+    }
+
+    async fn preview_step(
+        &self,
+        step: &Step,
+        body: Body,
+        targets: &HashMap<&str, Target>,
+    ) -> PlanItem {
+        let entry = &self.opened.entries()[step.entry];
+        let planned = &self.types[step.planned_type];
+        let namespace = entry
+            .namespace
+            .as_deref()
+            .map(|original| self.facts.target_namespace(original));
+        let mut item = PlanItem {
+            resource: planned.group_resource.clone(),
+            namespace: namespace.unwrap_or_default().to_owned(),
+            name: entry.name.to_string(),
+            action: PlanAction::Create,
+            reason: String::new(),
+            unchecked: String::new(),
+            differences: Vec::new(),
+        };
+        if planned.served.is_none() {
+            item.unchecked = "the definition of its type comes with the restore".to_owned();
+            return item;
+        }
+        let prepared = match self.prepare(step, body) {
+            Ok(prepared) => prepared,
+            Err(unprepared) => {
+                item.action = if unprepared.outcome == Outcome::LeftOut {
+                    PlanAction::Skip
+                } else {
+                    PlanAction::Conflict
+                };
+                item.reason = unprepared.reason;
+                return item;
+            }
+        };
+        if prepared.emptied {
+            self.report
+                .emptied(namespace.unwrap_or_default(), prepared.name);
+        }
+        match namespace.and_then(|namespace| Some((namespace, targets.get(namespace)?))) {
+            Some((namespace, Target::ToCome)) => {
+                item.unchecked = format!("namespace {namespace} is made by the restore");
+            }
+            Some((namespace, Target::Going)) => {
+                item.action = PlanAction::Conflict;
+                item.reason = format!("namespace {namespace} is being deleted");
+            }
+            Some((_, Target::There)) | None => self.preview_create(&prepared, &mut item).await,
+        }
+        item
+    }
+
+    async fn preview_create(&self, prepared: &Prepared<'_>, item: &mut PlanItem) {
+        let options = CreateOptions {
+            dry_run: true,
+            ..prepared.options
+        };
+        let create = self.patience.send(|| {
+            self.cluster.create(
+                &prepared.api_type,
+                prepared.namespace,
+                prepared.name,
+                prepared.body.clone(),
+                options,
+            )
+        });
+        let Err(error) = create.await else {
+            return;
+        };
+        if may_be_there(error.kind) {
+            match self.get(prepared).await {
+                Ok(Some(existing)) => {
+                    let weighed = self.weigh(prepared, existing).await;
+                    return self.judge(prepared, weighed, item);
+                }
+                Ok(None) => {}
+                Err(second) if error.kind == ClusterErrorKind::AlreadyExists => {
+                    item.action = PlanAction::Conflict;
+                    item.reason = format!("there already, but cannot be compared: {second}");
+                    return;
+                }
+                Err(_) => {}
+            }
+        }
+        refused(&error, item);
+    }
+
+    /// Says what the policy would do about an object that is there.
+    fn judge(&self, prepared: &Prepared<'_>, weighed: Weighed, item: &mut PlanItem) {
+        let (action, reason) = match weighed {
+            Weighed::Own | Weighed::Same(None) => (PlanAction::Skip, "there already, and the same"),
+            Weighed::Same(Some(_)) => (
+                PlanAction::Update,
+                "there already; gets the secrets, labels and annotations that it lacks",
+            ),
+            Weighed::Differs { differences, .. } => {
+                item.differences = differences;
+                let never = NEVER_RECREATED.contains(&prepared.group_resource);
+                match self.policy() {
+                    ExistingResourcePolicy::Update => {
+                        (PlanAction::Update, "there already, and differs")
+                    }
+                    ExistingResourcePolicy::Recreate if !never => {
+                        (PlanAction::Recreate, "there already, and differs")
+                    }
+                    ExistingResourcePolicy::Recreate => (
+                        PlanAction::Conflict,
+                        "there already, and differs; objects of this type are never recreated",
+                    ),
+                    ExistingResourcePolicy::None | ExistingResourcePolicy::Other(_) => (
+                        PlanAction::Conflict,
+                        "there already, and differs; it would be left as it is",
+                    ),
+                }
+            }
+        };
+        item.action = action;
+        item.reason = reason.to_owned();
+    }
+
+    /// Says which types come in another version than they were stored in.
+    fn note_versions(&self, plan: &RestorePlan) {
+        let mut counts: BTreeMap<usize, u64> = BTreeMap::new();
+        for step in plan.waves.iter().flatten() {
+            *counts.entry(step.planned_type).or_default() += 1;
+        }
+        for (at, count) in counts {
+            let planned = &self.types[at];
+            if let Some(served) = &planned.served
+                && served.api_version() != planned.key.api_version()
+            {
+                self.report.note(format!(
+                    "{}: {count} object{} stored as {} would be restored as {}",
+                    planned.group_resource,
+                    if count == 1 { "" } else { "s" },
+                    planned.key.api_version(),
+                    served.api_version()
+                ));
+            }
+        }
+    }
+}
+
+/// Says what the refusal of a create that was only tried means for the restore.
+fn refused(error: &ClusterError, item: &mut PlanItem) {
+    let message = &error.message;
+    if message.contains("does not support dry run") {
+        item.unchecked = format!("a webhook cannot be asked without effects: {message}");
+        return;
+    }
+    match later::fate(error) {
+        Fate::Final => {
+            item.action = PlanAction::Conflict;
+            item.reason.clone_from(message);
+        }
+        Fate::Refused if message.contains("denied the request") => {
+            item.action = PlanAction::Conflict;
+            item.reason = format!("{message}; a restore would try again for a while");
+        }
+        Fate::Refused | Fate::Unavailable => {
+            item.unchecked = format!(
+                "refused as things are now, which the restore itself may change: {message}"
+            );
+        }
+    }
+}
