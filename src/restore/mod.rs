@@ -5,7 +5,7 @@
 //! carries its mark is done.
 //!
 //! Which question is answered where:
-//! - `open`: how a backup is read, and how much memory that takes;
+//! - `open`: how a backup is read, and how much memory that takes; `foreign`: how one of another program is;
 //! - `ahead`: what is found out before that;
 //! - `select`, `needs`, `plan`: which objects are restored, and in what version of their type;
 //! - `waves`: what is restored before what;
@@ -27,6 +27,7 @@ mod compare;
 mod definitions;
 mod derived;
 mod existing;
+mod foreign;
 mod later;
 mod modifiers;
 mod namespaces;
@@ -202,12 +203,6 @@ async fn carry_out(
         .await
         .map_err(|error| failed(error.to_string()))?;
     let volumes = ahead::read_volumes(&opened).await.map_err(failed)?;
-    let snapshots = request
-        .backup
-        .status
-        .as_ref()
-        .map(|status| status.volume_backups.clone())
-        .unwrap_or_default();
     let nothing = HashSet::new();
     let mut planning = plan::Facts {
         entries: opened.entries(),
@@ -215,7 +210,7 @@ async fn carry_out(
         needed: &nothing,
         spec: &request.spec,
         target: &target,
-        snapshots: &snapshots,
+        snapshots: opened.snapshots(),
         priorities: &options.priorities,
     };
     let needed = match request.spec.with_dependencies {

@@ -5,7 +5,9 @@
 //! parsed, transformed, on the wire.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,10 +21,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use crate::api::error::chain;
-use crate::api::{Backup, Part, names};
+use crate::api::{Backup, Part, VolumeBackupInfo, names};
 use crate::archive::{ArchiveError, FrameRef, Index, IndexEntry, Limits, read_frame};
 use crate::providers::store::ErrorKind;
 use crate::storage::{BackupKey, BackupKeys, Location, PartKind, StorageError};
+
+use super::foreign;
 
 /// How many bytes of decompressed frames are in use at once.
 const FRAME_BUDGET: usize = 8 << 20;
@@ -36,8 +40,13 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// Why a backup, or a frame of it, cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OpenError {
+    #[error(
+        "a temporary file in {directory} cannot be written: {error}; backups of Velero and of Ark up to 0.10 are read \
+         through one of about their size, so give the server room there, or another directory in TMPDIR"
+    )]
+    NoRoom { directory: String, error: io::Error },
     #[error("{0}")]
-    Foreign(String),
+    Incomplete(String),
     #[error("{0}")]
     Storage(#[from] StorageError),
     #[error("{}", chain(.0))]
@@ -51,11 +60,20 @@ pub(super) enum OpenError {
 /// An open backup.
 #[derive(Debug)]
 pub(super) struct Opened {
-    location: Location,
-    contents: Part,
+    contents: Contents,
     index: Index,
+    snapshots: BTreeMap<String, VolumeBackupInfo>,
     budget: Arc<Semaphore>,
     bytes_read: AtomicU64,
+}
+
+/// Where frames are read from.
+#[derive(Debug)]
+enum Contents {
+    /// The location, and the key there.
+    Stored(Location, String),
+    /// A file, for a backup that another program made.
+    File(Arc<File>),
 }
 
 /// An object's body, and its hold on the budget.
@@ -84,6 +102,24 @@ impl Opened {
         limits: Limits,
     ) -> Result<Self, OpenError> {
         let name = backup.metadata.name.as_deref().unwrap_or_default();
+        let record = location.read_record(name).await?;
+        let snapshots = location.volume_snapshots(&record).await?;
+        let budget = Arc::new(Semaphore::new(FRAME_BUDGET));
+        if record.is_foreign() {
+            let (key, _) = record
+                .part_key(PartKind::Contents)
+                .ok_or_else(|| OpenError::Incomplete(format!("backup {name} has no contents")))?;
+            tracing::info!(key, layout = ?record.layout, "reading a backup that another program made");
+            let foreign = foreign::open(location, &key, limits).await?;
+            return Ok(Self {
+                contents: Contents::File(Arc::new(foreign.contents)),
+                index: foreign.index,
+                snapshots,
+                budget,
+                bytes_read: AtomicU64::new(foreign.read),
+            });
+        }
+        // What the caller has of it is what counts: the record may be another one's by now.
         let keys = BackupKeys::new(name)?;
         let parts = backup
             .status
@@ -97,9 +133,9 @@ impl Opened {
         };
         let (Some(contents), Some(index)) = (part(PartKind::Contents), part(PartKind::Index))
         else {
-            return Err(OpenError::Foreign(format!(
-                "backup {name} names no contents and index in its record: it was made by another version of Ark, or by \
-                 Velero, which this version cannot restore from"
+            return Err(OpenError::Incomplete(format!(
+                "backup {name} names no contents and index in its record; it is damaged, or of a version of Ark that this \
+                 one does not know"
             )));
         };
         let index = read_index(location, &index, limits).await?;
@@ -114,10 +150,10 @@ impl Opened {
             });
         }
         let opened = Self {
-            location: location.clone(),
-            contents,
+            contents: Contents::Stored(location.clone(), contents.key),
             index,
-            budget: Arc::new(Semaphore::new(FRAME_BUDGET)),
+            snapshots,
+            budget,
             bytes_read: AtomicU64::new(0),
         };
         // The end is there: contents that are missing or cut off are noticed before anything is created.
@@ -130,6 +166,11 @@ impl Opened {
     /// Returns how many bytes of the contents have been read.
     pub(super) fn bytes_read(&self) -> u64 {
         self.bytes_read.load(Ordering::Relaxed)
+    }
+
+    /// Returns the snapshots that the backup recorded, by the name of their volume.
+    pub(super) fn snapshots(&self) -> &BTreeMap<String, VolumeBackupInfo> {
+        &self.snapshots
     }
 
     /// Returns the objects of the backup.
@@ -207,15 +248,15 @@ impl Opened {
 
     /// Reads a frame's bytes, again where the store's failure may pass.
     async fn fetch(&self, frame: &FrameRef) -> Result<Bytes, OpenError> {
+        let (location, key) = match &self.contents {
+            Contents::Stored(location, key) => (location, key),
+            Contents::File(file) => return read_file(Arc::clone(file), frame).await,
+        };
         let range = frame.offset..frame.offset + frame.len;
         let mut pause = FIRST_PAUSE;
         let mut tries = 1;
         loop {
-            match self
-                .location
-                .read_range(&self.contents.key, range.clone())
-                .await
-            {
+            match location.read_range(key, range.clone()).await {
                 Ok(bytes) => {
                     self.bytes_read
                         .fetch_add(bytes.len() as u64, Ordering::Relaxed);
@@ -237,6 +278,20 @@ impl Opened {
             }
         }
     }
+}
+
+/// Reads a frame from the temporary file.
+async fn read_file(file: Arc<File>, frame: &FrameRef) -> Result<Bytes, OpenError> {
+    let (offset, len) = (frame.offset, frame.len);
+    let read = tokio::task::spawn_blocking(move || {
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
+        file.read_exact_at(&mut bytes, offset).map(|()| bytes)
+    });
+    let bytes = read.await?.map_err(|error| OpenError::NoRoom {
+        directory: std::env::temp_dir().display().to_string(),
+        error,
+    })?;
+    Ok(bytes.into())
 }
 
 /// Reads an index and checks it against its part's size and SHA-256 on the way.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::keys::{BackupKey, BackupKeys};
+use super::keys::{BackupKey, BackupKeys, Layout};
 use super::{Location, Record, StorageError};
 use crate::api::{Backup, labels};
 
@@ -77,7 +77,7 @@ impl Location {
     ) -> Result<Deletion, StorageError> {
         let keys = BackupKeys::new(backup)?;
         let record = match self.small(&keys.record()).await? {
-            Some(bytes) => Some(Record::read(&keys, &bytes)?),
+            Some(bytes) => Some(Record::read(&keys, Layout::Ark, &bytes)?),
             None => None,
         };
         if let Some(refusal) = record.as_ref().and_then(|record| refusal(record, owner)) {

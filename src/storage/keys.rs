@@ -10,6 +10,30 @@ pub(super) const REVISION: &str = "metadata/revision";
 /// The name of a backup's record, below its directory.
 const RECORD: &str = "ark-backup.json";
 
+/// The name of the record that Velero writes there.
+const VELERO_RECORD: &str = "velero-backup.json";
+/// Directories beside the backups of an early Ark that hold something else.
+const RESERVED: [&str; 6] = [
+    "backups", "restores", "metadata", "plugins", "restic", "kopia",
+];
+
+/// Who laid a backup out.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Layout {
+    /// This program, or Ark 0.10: below `backups/`, with `ark-backup.json`.
+    #[default]
+    Ark,
+    /// Velero: below `backups/`, with `velero-backup.json`.
+    Velero,
+    /// Ark up to 0.9: right below the bucket, with `ark-backup.json`.
+    Early,
+}
+
+impl Layout {
+    /// All layouts; of two backups of one name the earlier one counts.
+    pub const ALL: [Self; 3] = [Self::Ark, Self::Velero, Self::Early];
+}
+
 /// The parts of a backup.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum PartKind {
@@ -100,15 +124,41 @@ impl BackupKeys {
         self.key(BackupKey::Part(attempt, kind))
     }
 
-    /// Returns the key that Ark 0.10 gave a part; `None` for what it had none of.
-    pub fn earlier(&self, kind: PartKind) -> Option<String> {
-        let suffix = match kind {
-            PartKind::Contents => ".tar.gz",
-            PartKind::VolumeSnapshots => "-volumesnapshots.json.gz",
-            PartKind::Logs => "-logs.gz",
-            PartKind::Index | PartKind::Results => return None,
+    /// Returns the key of the record in a layout.
+    pub fn record_in(&self, layout: Layout) -> String {
+        match layout {
+            Layout::Ark => self.record(),
+            Layout::Velero => format!("{}{VELERO_RECORD}", self.directory()),
+            Layout::Early => format!("{}/{RECORD}", self.name),
+        }
+    }
+
+    /// Returns the key that another program gave a part; `None` for what it has none of.
+    pub fn foreign(&self, layout: Layout, kind: PartKind) -> Option<String> {
+        let suffix = match (kind, layout) {
+            (PartKind::Contents, _) => ".tar.gz",
+            (PartKind::Logs, _) => "-logs.gz",
+            (PartKind::VolumeSnapshots, Layout::Ark | Layout::Velero) => "-volumesnapshots.json.gz",
+            (PartKind::Results, Layout::Velero) => "-results.gz",
+            (PartKind::VolumeSnapshots | PartKind::Results | PartKind::Index, _) => return None,
         };
-        Some(format!("{}{}{suffix}", self.directory(), self.name))
+        let directory = match layout {
+            Layout::Ark | Layout::Velero => self.directory(),
+            Layout::Early => format!("{}/", self.name),
+        };
+        Some(format!("{directory}{}{suffix}", self.name))
+    }
+
+    /// Takes a directory right below the bucket for a backup of an early Ark, if it can be one.
+    pub(super) fn early(directory: &str) -> Option<Self> {
+        let keys = Self::new(directory).ok()?;
+        (!RESERVED.contains(&directory)).then_some(keys)
+    }
+
+    /// Returns the name of the backup whose Velero record a key is.
+    pub(super) fn velero(key: &str) -> Option<Self> {
+        let (name, file) = key.strip_prefix(BACKUPS)?.split_once('/')?;
+        (file == VELERO_RECORD).then(|| Self::new(name).ok())?
     }
 
     fn key(&self, key: BackupKey) -> String {
@@ -198,6 +248,42 @@ mod tests {
     use super::*;
 
     #[test]
+    fn keys_of_other_programs() {
+        let keys = BackupKeys::new("b").unwrap();
+        for (layout, kind, key) in [
+            (Layout::Ark, PartKind::Contents, Some("backups/b/b.tar.gz")),
+            (Layout::Ark, PartKind::Results, None),
+            (
+                Layout::Velero,
+                PartKind::Contents,
+                Some("backups/b/b.tar.gz"),
+            ),
+            (
+                Layout::Velero,
+                PartKind::Results,
+                Some("backups/b/b-results.gz"),
+            ),
+            (Layout::Early, PartKind::Contents, Some("b/b.tar.gz")),
+            (Layout::Early, PartKind::Logs, Some("b/b-logs.gz")),
+            (Layout::Early, PartKind::VolumeSnapshots, None),
+        ] {
+            assert_eq!(
+                keys.foreign(layout, kind).as_deref(),
+                key,
+                "{layout:?} {kind:?}"
+            );
+        }
+        assert_eq!(
+            keys.record_in(Layout::Velero),
+            "backups/b/velero-backup.json"
+        );
+        assert_eq!(keys.record_in(Layout::Early), "b/ark-backup.json");
+        assert!(BackupKeys::velero("backups/b/velero-backup.json").is_some());
+        assert!(BackupKeys::velero("backups/b/x/velero-backup.json").is_none());
+        assert!(BackupKeys::early("kopia").is_none() && BackupKeys::early("b").is_some());
+    }
+
+    #[test]
     fn every_key_of_the_format() {
         let keys = BackupKeys::new("nightly").unwrap();
         let table = [
@@ -247,7 +333,7 @@ mod tests {
             (PartKind::Results, None),
             (PartKind::Logs, Some("backups/nightly/nightly-logs.gz")),
         ] {
-            let key = keys.earlier(kind);
+            let key = keys.foreign(Layout::Ark, kind);
             assert_eq!(key.as_deref(), expected, "{kind:?}");
             // Such a key is never taken for one of ours.
             assert_eq!(key.and_then(|key| keys.read(&key)), None, "{kind:?}");

@@ -26,7 +26,7 @@ use crate::providers::store::{Capabilities, ErrorKind, ObjectStore, StoreError};
 
 pub use delete::{Deletion, Owner, Refusal};
 pub use error::StorageError;
-pub use keys::{BackupKey, BackupKeys, PartKind, RestoreKeys};
+pub use keys::{BackupKey, BackupKeys, Layout, PartKind, RestoreKeys};
 pub use read::{Leftover, Record};
 pub use run::{PartUpload, Run, RunMarker};
 

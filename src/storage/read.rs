@@ -4,19 +4,26 @@
 //! whatever is not ours is passed over.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
 use std::ops::Range;
 
 use bytes::Bytes;
-use futures::TryStreamExt as _;
+use flate2::read::MultiGzDecoder;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use super::keys::{BACKUPS, BackupKey, BackupKeys, PartKind};
-use super::{Location, RunMarker, StorageError};
-use crate::api::{Backup, GROUP, Part, VERSION, names};
+use super::keys::{BACKUPS, BackupKey, BackupKeys, Layout, PartKind};
+use super::{Location, MAX_SMALL, RunMarker, StorageError};
+use crate::api::{Backup, GROUP, Part, VERSION, VolumeBackupInfo, names};
 use crate::providers::store::ByteStream;
 
 /// The format's version in the records that this program writes.
 const OUR_VERSION: i32 = 2;
+/// What Velero's records call themselves.
+const VELERO_VERSION: &str = "velero.io/v1";
+/// How many directories are looked into at once for backups of an early Ark.
+const EARLY_AT_ONCE: usize = 8;
 
 /// A backup's record.
 #[derive(Clone, Debug)]
@@ -25,19 +32,28 @@ pub struct Record {
     pub backup: Backup,
     /// The stored JSON, with the fields that this version does not know.
     pub raw: serde_json::Value,
+    /// Who laid it out.
+    pub layout: Layout,
 }
 
 impl Record {
     /// Reads the bytes of a record.
-    pub(super) fn read(keys: &BackupKeys, bytes: &[u8]) -> Result<Self, StorageError> {
+    pub(super) fn read(
+        keys: &BackupKeys,
+        layout: Layout,
+        bytes: &[u8],
+    ) -> Result<Self, StorageError> {
         let unreadable = |problem: String| StorageError::Unreadable {
-            key: keys.record(),
+            key: keys.record_in(layout),
             problem,
         };
         let raw: serde_json::Value =
             serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
         let text = |field: &str| raw.get(field).and_then(serde_json::Value::as_str);
-        let api_version = format!("{GROUP}/{VERSION}");
+        let api_version = match layout {
+            Layout::Ark | Layout::Early => format!("{GROUP}/{VERSION}"),
+            Layout::Velero => VELERO_VERSION.to_owned(),
+        };
         if (text("kind"), text("apiVersion")) != (Some("Backup"), Some(&api_version)) {
             return Err(unreadable(format!("it is no Backup of {api_version}")));
         }
@@ -49,7 +65,11 @@ impl Record {
                 backup.metadata.name.as_deref().unwrap_or_default()
             )));
         }
-        let record = Self { backup, raw };
+        let record = Self {
+            backup,
+            raw,
+            layout,
+        };
         for part in record.parts() {
             if !matches!(keys.read(&part.key), Some(BackupKey::Part(..))) {
                 return Err(unreadable(format!(
@@ -78,7 +98,17 @@ impl Record {
             .status
             .as_ref()
             .and_then(|status| status.version);
-        version != Some(OUR_VERSION)
+        self.layout != Layout::Ark || version != Some(OUR_VERSION)
+    }
+
+    /// Returns whether Velero is still at work on it: it is none yet.
+    fn is_unfinished(&self) -> bool {
+        let status = self.backup.status.as_ref();
+        let phase = status.map_or("", |status| status.phase.as_str());
+        self.layout == Layout::Velero
+            && (matches!(phase, "New" | "InProgress" | "Queued" | "ReadyToStart")
+                || phase.starts_with("WaitingForPluginOperations")
+                || phase.starts_with("Finalizing"))
     }
 
     /// Returns the parts that count.
@@ -97,12 +127,12 @@ impl Record {
         )
     }
 
-    /// Returns the key of the part of a kind, and its size if the record says so. A backup of Ark 0.10 does not say which
-    /// parts it has: the key is where the part is if there is one.
+    /// Returns the key of the part of a kind, and its size if the record says so. One of an earlier Ark or of Velero does not say
+    /// which parts it has: the key is where the part is if there is one.
     pub fn part_key(&self, kind: PartKind) -> Option<(String, Option<u64>)> {
         if self.is_foreign() {
             let keys = BackupKeys::new(self.backup.metadata.name.as_deref()?).ok()?;
-            return Some((keys.earlier(kind)?, None));
+            return Some((keys.foreign(self.layout, kind)?, None));
         }
         let part = self.part(kind)?;
         Some((part.key.clone(), Some(part.size)))
@@ -135,6 +165,8 @@ pub struct Leftover {
 #[derive(Debug, Default)]
 struct Found {
     record: bool,
+    /// There is a record of Velero's.
+    velero: bool,
     attempts: BTreeSet<u32>,
 }
 
@@ -142,10 +174,26 @@ impl Location {
     /// Returns the names of the backups that are there, sorted. Their records may still turn out to be unreadable.
     pub async fn list_backups(&self) -> Result<Vec<String>, StorageError> {
         let found = self.survey().await?;
-        Ok(found
+        let mut names: BTreeSet<String> = found
             .into_iter()
-            .filter_map(|(name, found)| found.record.then_some(name))
-            .collect())
+            .filter_map(|(name, found)| (found.record || found.velero).then_some(name))
+            .collect();
+        names.extend(self.early_backups().await?);
+        Ok(names.into_iter().collect())
+    }
+
+    /// Returns the names of the backups that an Ark up to 0.9 has left right below the bucket.
+    async fn early_backups(&self) -> Result<Vec<String>, StorageError> {
+        let directories = self.store.list_directories(&self.prefix).await?;
+        let found = stream::iter(directories)
+            .filter_map(|name| std::future::ready(BackupKeys::early(&name)))
+            .map(|keys| async move {
+                let there = self.exists(&keys.record_in(Layout::Early)).await?;
+                Ok::<_, StorageError>(there.then(|| keys.name().to_owned()))
+            })
+            .buffered(EARLY_AT_ONCE);
+        let found: Vec<Option<String>> = found.try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
     }
 
     /// Returns the names under which there are marked runs and no backup: in the making, or debris.
@@ -198,7 +246,12 @@ impl Location {
         let mut names: BTreeMap<String, Found> = BTreeMap::new();
         let mut keys = self.store.list(&self.full(BACKUPS));
         while let Some(key) = keys.try_next().await? {
-            let Some((backup, key)) = BackupKeys::of(&key[self.prefix.len()..]) else {
+            let key = &key[self.prefix.len()..];
+            if let Some(backup) = BackupKeys::velero(key) {
+                names.entry(backup.name().to_owned()).or_default().velero = true;
+                continue;
+            }
+            let Some((backup, key)) = BackupKeys::of(key) else {
                 continue;
             };
             let found = names.entry(backup.name().to_owned()).or_default();
@@ -246,11 +299,43 @@ impl Location {
     /// [`StorageError::NoBackup`] if there is none; [`StorageError::Unreadable`] if it is not a record of this backup.
     pub async fn read_record(&self, backup: &str) -> Result<Record, StorageError> {
         let keys = BackupKeys::new(backup)?;
-        match self.small(&keys.record()).await? {
-            Some(bytes) => Record::read(&keys, &bytes),
-            None => Err(StorageError::NoBackup {
-                backup: backup.to_owned(),
-            }),
+        for layout in Layout::ALL {
+            if let Some(bytes) = self.small(&keys.record_in(layout)).await? {
+                let record = Record::read(&keys, layout, &bytes)?;
+                if !record.is_unfinished() {
+                    return Ok(record);
+                }
+            }
+        }
+        Err(StorageError::NoBackup {
+            backup: backup.to_owned(),
+        })
+    }
+
+    /// Returns the snapshots of a backup by the name of their volume, as its record says, or the file beside it.
+    ///
+    /// # Errors
+    /// [`StorageError::Unreadable`] if the file is none.
+    pub async fn volume_snapshots(
+        &self,
+        record: &Record,
+    ) -> Result<BTreeMap<String, VolumeBackupInfo>, StorageError> {
+        let status = record.backup.status.as_ref();
+        let recorded = status
+            .map(|status| status.volume_backups.clone())
+            .unwrap_or_default();
+        if !recorded.is_empty() || !record.is_foreign() {
+            return Ok(recorded);
+        }
+        let Some((key, _)) = record.part_key(PartKind::VolumeSnapshots) else {
+            return Ok(recorded);
+        };
+        match self.small(&key).await? {
+            Some(bytes) => {
+                snapshots(&bytes).map_err(|problem| StorageError::Unreadable { key, problem })
+            }
+            // None was taken.
+            None => Ok(recorded),
         }
     }
 
@@ -308,6 +393,56 @@ impl Location {
     }
 }
 
+/// Reads the file of snapshots of Ark 0.10 and Velero.
+fn snapshots(gzip: &[u8]) -> Result<BTreeMap<String, VolumeBackupInfo>, String> {
+    #[derive(Deserialize)]
+    struct Snapshot {
+        #[serde(default)]
+        spec: Spec,
+        #[serde(default)]
+        status: Status,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default, rename_all = "camelCase")]
+    struct Spec {
+        // Capitalised by accident in Ark 0.10.
+        #[serde(alias = "PersistentVolumeName")]
+        persistent_volume_name: String,
+        volume_type: String,
+        #[serde(rename = "volumeAZ")]
+        volume_az: String,
+        #[serde(rename = "volumeIOPS")]
+        volume_iops: Option<i64>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Status {
+        #[serde(rename = "providerSnapshotID")]
+        provider_snapshot_id: String,
+    }
+    let mut json = Vec::new();
+    MultiGzDecoder::new(gzip)
+        .take(MAX_SMALL as u64)
+        .read_to_end(&mut json)
+        .map_err(|error| error.to_string())?;
+    let list: Option<Vec<Snapshot>> =
+        serde_json::from_slice(&json).map_err(|error| error.to_string())?;
+    Ok(list
+        .into_iter()
+        .flatten()
+        .filter(|one| !one.status.provider_snapshot_id.is_empty())
+        .map(|one| {
+            let info = VolumeBackupInfo {
+                snapshot_id: one.status.provider_snapshot_id,
+                volume_type: one.spec.volume_type,
+                availability_zone: one.spec.volume_az,
+                iops: one.spec.volume_iops,
+            };
+            (one.spec.persistent_volume_name, info)
+        })
+        .collect())
+}
+
 fn missing(key: &str, error: crate::providers::store::StoreError) -> StorageError {
     if error.is_not_found() {
         StorageError::PartMissing {
@@ -341,7 +476,7 @@ mod tests {
             rig.plant(key, "{}").await;
         }
         let listed = rig.location.list_backups().await.unwrap();
-        assert_eq!(listed, ["nightly", "nightly-2"]);
+        assert_eq!(listed, ["nightly", "nightly-2", "velero"]);
         assert_eq!(rig.location.list_unfinished().await.unwrap(), ["running"]);
     }
 
@@ -382,6 +517,73 @@ mod tests {
         rig.run("odd", "u4", 2).await;
         rig.plant("backups/odd/ark-backup.json", "garbage").await;
         assert!(location.leftovers().await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn backups_of_other_programs_are_found() {
+        let rig = Rig::new().await;
+        let record = |api: &str, name: &str, phase: &str| {
+            format!(
+                r#"{{"kind":"Backup","apiVersion":"{api}","metadata":{{"name":"{name}","uid":"u"}},"spec":{{}},
+                "status":{{"version":1,"phase":"{phase}"}}}}"#
+            )
+        };
+        let ark = "ark.heptio.com/v1";
+        for (key, text) in [
+            ("early/ark-backup.json", record(ark, "early", "Completed")),
+            ("kopia/ark-backup.json", record(ark, "kopia", "Completed")),
+            ("other/file", String::new()),
+            (
+                "backups/velero/velero-backup.json",
+                record(VELERO_VERSION, "velero", "PartiallyFailed"),
+            ),
+            (
+                "backups/busy/velero-backup.json",
+                record(VELERO_VERSION, "busy", "Finalizing"),
+            ),
+            (
+                "backups/twice/velero-backup.json",
+                record(VELERO_VERSION, "twice", "Completed"),
+            ),
+            ("twice/ark-backup.json", record(ark, "twice", "Completed")),
+        ] {
+            rig.plant(key, &text).await;
+        }
+        let names = rig.location.list_backups().await.unwrap();
+        assert_eq!(names, ["busy", "early", "twice", "velero"]);
+        for (name, layout) in [
+            ("early", Some(Layout::Early)),
+            ("velero", Some(Layout::Velero)),
+            ("twice", Some(Layout::Velero)),
+            ("busy", None),
+        ] {
+            let found = rig.location.read_record(name).await.ok();
+            assert_eq!(found.as_ref().map(|record| record.layout), layout, "{name}");
+            assert!(found.is_none_or(|record| record.is_foreign()));
+        }
+        let early = rig.location.read_record("early").await.unwrap();
+        let (key, _) = early.part_key(PartKind::Contents).unwrap();
+        assert_eq!(key, "early/early.tar.gz");
+    }
+
+    #[test]
+    fn snapshots_of_other_programs_are_read() {
+        use std::io::Write as _;
+        let text = r#"[{"spec":{"PersistentVolumeName":"pv","volumeType":"gp2","volumeAZ":"a","volumeIOPS":100},
+            "status":{"providerSnapshotID":"snap-1","phase":"Completed"}},
+            {"spec":{"persistentVolumeName":"failed"},"status":{"phase":"Failed"}}]"#;
+        for (text, count) in [(text, 1), ("null", 0)] {
+            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            gzip.write_all(text.as_bytes()).unwrap();
+            let found = snapshots(&gzip.finish().unwrap()).unwrap();
+            assert_eq!(found.len(), count);
+            for (name, info) in found {
+                assert_eq!(
+                    (name.as_str(), info.snapshot_id.as_str(), info.iops),
+                    ("pv", "snap-1", Some(100))
+                );
+            }
+        }
     }
 
     #[tokio::test]

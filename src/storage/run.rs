@@ -8,7 +8,7 @@ use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::keys::{BackupKey, BackupKeys, PartKind};
+use super::keys::{BackupKey, BackupKeys, Layout, PartKind};
 use super::{Location, Once, Record, StorageError};
 use crate::api::{Backup, Part, Results, names};
 use crate::providers::store::Upload;
@@ -48,8 +48,10 @@ impl Location {
     /// this attempt's number. Beginning the same run twice is fine.
     pub async fn begin_run(&self, backup: &str, marker: &RunMarker) -> Result<Run, StorageError> {
         let keys = BackupKeys::new(backup)?;
-        if let Some(stored) = self.small(&keys.record()).await? {
-            return Err(name_taken(&keys, &stored));
+        for layout in Layout::ALL {
+            if let Some(stored) = self.small(&keys.record_in(layout)).await? {
+                return Err(name_taken(&keys, layout, &stored));
+            }
         }
         let key = keys.marker(marker.attempt);
         let body = encode(&key, marker)?;
@@ -148,7 +150,7 @@ impl Run {
         let body = encode(&key, backup)?;
         match self.location.put_once(&key, body).await? {
             Once::Written => {}
-            Once::Taken(found) => return Err(name_taken(&self.keys, &found)),
+            Once::Taken(found) => return Err(name_taken(&self.keys, Layout::Ark, &found)),
         }
         self.location.touch_revision().await;
         Ok(())
@@ -196,7 +198,7 @@ impl Run {
         let attempt = self.marker.attempt;
         if let Some(stored) = self.location.small(&self.keys.record()).await? {
             // An unreadable record may name our parts.
-            let record = Record::read(&self.keys, &stored)?;
+            let record = Record::read(&self.keys, Layout::Ark, &stored)?;
             if record.attempts(&self.keys).contains(&attempt) {
                 return Err(StorageError::Committed {
                     backup: self.keys.name().to_owned(),
@@ -260,8 +262,8 @@ fn encode(key: &str, value: &impl Serialize) -> Result<Bytes, StorageError> {
     Ok(json.into())
 }
 
-fn name_taken(keys: &BackupKeys, stored: &[u8]) -> StorageError {
-    let record = Record::read(keys, stored).ok();
+fn name_taken(keys: &BackupKeys, layout: Layout, stored: &[u8]) -> StorageError {
+    let record = Record::read(keys, layout, stored).ok();
     StorageError::NameTaken {
         backup: keys.name().to_owned(),
         uid: record.as_ref().map(|record| record.uid().to_owned()),

@@ -16,6 +16,7 @@ mod downloads;
 mod dry_run;
 mod exec;
 mod expiry;
+mod foreign;
 mod hooked;
 mod hooks;
 mod install;

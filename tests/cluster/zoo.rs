@@ -12,9 +12,9 @@ use crate::support::control_plane::{ControlPlane, Options};
 use crate::support::objects::{api_of, apply_yaml};
 use crate::support::{PATIENCE, wait_until};
 
-const ZOO: &str = include_str!("../fixtures/zoo.yaml");
-const CUSTOM: &str = include_str!("../fixtures/zoo-custom.yaml");
-const NAMESPACES: [&str; 2] = ["zoo", "zoo-data"];
+pub(crate) const ZOO: &str = include_str!("../fixtures/zoo.yaml");
+pub(crate) const CUSTOM: &str = include_str!("../fixtures/zoo-custom.yaml");
+pub(crate) const NAMESPACES: [&str; 2] = ["zoo", "zoo-data"];
 
 #[tokio::test]
 async fn the_zoo_comes_back_as_it_was() -> Result<()> {
@@ -56,7 +56,7 @@ async fn the_zoo_comes_back_as_it_was() -> Result<()> {
 }
 
 /// Makes the zoo and lets its controllers and keepers finish.
-async fn build(client: &kube::Client) -> Result<()> {
+pub(crate) async fn build(client: &kube::Client) -> Result<()> {
     apply_yaml(client, ZOO).await?;
     apply_yaml(client, CUSTOM).await?;
     let animals = animals(client).await?;
@@ -83,7 +83,7 @@ async fn animals(client: &kube::Client) -> Result<Api<kube::api::DynamicObject>>
 }
 
 /// Removes the zoo as its README says.
-async fn wipe(client: &kube::Client) -> Result<()> {
+pub(crate) async fn wipe(client: &kube::Client) -> Result<()> {
     let unlocked = json!({"metadata": {"finalizers": null}});
     animals(client)
         .await?
@@ -132,7 +132,7 @@ async fn wipe(client: &kube::Client) -> Result<()> {
 }
 
 /// Waits until everything runs that should, and returns all objects.
-async fn settled(client: &kube::Client) -> Result<Objects> {
+pub(crate) async fn settled(client: &kube::Client) -> Result<Objects> {
     wait_until("the zoo is at rest", PATIENCE, async || {
         let objects = snapshot(client, &NAMESPACES, "app=zoo").await?;
         Ok(at_rest(&objects).then_some(objects))
@@ -192,7 +192,7 @@ fn compare(before: &Objects, after: &Objects) {
 }
 
 /// Returns the objects without those that controllers make anew, and without what differs between two lives of one.
-fn comparable(objects: &Objects) -> Objects {
+pub(crate) fn comparable(objects: &Objects) -> Objects {
     let mut objects: Objects = objects
         .iter()
         .filter(|(key, _)| {

@@ -109,6 +109,15 @@ fn exec_hooks(lines: &mut Lines, depth: usize, label: &str, hooks: &[BackupResou
     }
 }
 
+/// Says what made a backup of a format that is not ours.
+fn maker(format: &str) -> Option<&'static str> {
+    match format {
+        "1" => Some("an earlier Ark, or an early Velero; it is only read here"),
+        format if format.starts_with("1.") => Some("Velero; it is only read here"),
+        _ => None,
+    }
+}
+
 fn outcome(lines: &mut Lines, backup: &Backup, status: &BackupStatus, found: &Found) {
     let format = status
         .format_version
@@ -120,6 +129,9 @@ fn outcome(lines: &mut Lines, backup: &Backup, status: &BackupStatus, found: &Fo
         "Backup Format Version",
         format.as_deref().unwrap_or("<n/a>"),
     );
+    if let Some(maker) = format.as_deref().and_then(maker) {
+        lines.field("Made By", maker);
+    }
     lines.gap();
     let time =
         |time: Option<&Time>| time.map_or("<n/a>".to_owned(), |time| table::timestamp(time.0));

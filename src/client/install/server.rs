@@ -102,9 +102,16 @@ impl Server<'_> {
             },
             "livenessProbe": probe("/healthz", 30),
             "readinessProbe": probe("/readyz", 10),
-            "volumeMounts": [{ "name": "plugins", "mountPath": "/plugins" }],
+            "volumeMounts": [
+                { "name": "plugins", "mountPath": "/plugins" },
+                // Backups of Velero and of an earlier Ark are read through a file there.
+                { "name": "tmp", "mountPath": "/tmp" },
+            ],
         });
-        let mut volumes = json!([{ "name": "plugins", "emptyDir": {} }]);
+        let mut volumes = json!([
+            { "name": "plugins", "emptyDir": {} },
+            { "name": "tmp", "emptyDir": {} },
+        ]);
         match self.credentials {
             Credentials::File(variable) => {
                 push(
