@@ -217,7 +217,9 @@ impl Applier<'_> {
                     problem = None;
                     for at in awaited {
                         let planned = &mut self.types[*at];
-                        planned.served = plan::serve(&planned.key, &discovery);
+                        let served = plan::serve(&planned.key, &discovery);
+                        planned.convert = served.as_ref().and_then(|served| served.convert);
+                        planned.served = served.map(|served| served.api_type);
                     }
                 }
                 Err(error) => problem = Some(error.to_string()),

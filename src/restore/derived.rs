@@ -29,6 +29,11 @@ pub(super) const TOLD: &[Told] = &[
         says: "made for each namespace, or by the server",
     },
     Told {
+        cases: "9",
+        about: "the definitions of Ark's resources",
+        says: "kept up to date by `ark install`",
+    },
+    Told {
         cases: "43",
         about: "EndpointSlices and Endpoints that controllers made",
         says: "made from their Service",
@@ -59,6 +64,9 @@ pub(super) const TOLD: &[Told] = &[
         says: "made for the account",
     },
 ];
+
+/// How the names of the definitions of Ark's resources end.
+const OWN_DEFINITIONS: &str = ".ark.heptio.com";
 
 /// Types of which every object is made by some controller, node or driver.
 const DERIVED_TYPES: [&str; 7] = [
@@ -114,6 +122,12 @@ pub(super) fn by_header(group_resource: &str, entry: &IndexEntry) -> Option<&'st
             if has_label("kube-aggregator.kubernetes.io/automanaged") =>
         {
             Some("made from a definition or built in")
+        }
+        // The running server's, which `ark install` keeps up to date; those of another version would break it.
+        ("customresourcedefinitions.apiextensions.k8s.io", _, name)
+            if name.ends_with(OWN_DEFINITIONS) =>
+        {
+            Some("Ark's own")
         }
         _ => None,
     }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::api::{Difference, ExistingResourcePolicy};
-use crate::cluster::{ClusterError, ClusterErrorKind};
+use crate::cluster::{ClusterError, ClusterErrorKind, ListScope, PageRequest};
 
 use super::apply::Applier;
 use super::compare;
@@ -356,6 +356,62 @@ impl Applier<'_> {
         );
     }
 
+    /// Reports an error about an object; of a node port that is taken, with who has it (case 41).
+    pub(super) async fn fail_create(&self, prepared: &Prepared<'_>, error: &ClusterError) {
+        let port = (prepared.group_resource == "services")
+            .then(|| taken_port(&error.message))
+            .flatten();
+        let Some(port) = port else {
+            return self.fail(prepared, error);
+        };
+        let holder = self.holder_of(prepared, port).await;
+        let holder = holder.unwrap_or_else(|| "another Service".to_owned());
+        let told = format!(
+            "{}; {holder} has node port {port}: restore without --preserve-nodeports, or free it",
+            error.message
+        );
+        self.report.fail_object(
+            prepared.namespace,
+            prepared.group_resource,
+            prepared.name,
+            &told,
+        );
+    }
+
+    /// Finds the Service that has a node port.
+    async fn holder_of(&self, prepared: &Prepared<'_>, port: u64) -> Option<String> {
+        let mut continue_token = None;
+        loop {
+            let request = PageRequest {
+                scope: &ListScope::Cluster,
+                label_selector: None,
+                field_selector: None,
+                limit: 500,
+                continue_token: continue_token.as_deref(),
+            };
+            let page = self
+                .cluster
+                .list_page(&prepared.api_type, &request)
+                .await
+                .ok()?;
+            for item in &page.items {
+                let Ok(service) = serde_json::from_slice::<Object>(&item.body) else {
+                    continue;
+                };
+                let holds = object::list(&service, &["spec", "ports"])
+                    .any(|one| one.get("nodePort").and_then(Value::as_u64) == Some(port))
+                    || object::at(&service, &["spec"]).is_some_and(|spec| {
+                        spec.get("healthCheckNodePort").and_then(Value::as_u64) == Some(port)
+                    });
+                if holds {
+                    let text = |key: &str| object::text(&service, &["metadata", key]).to_owned();
+                    return Some(format!("Service {}/{}", text("namespace"), text("name")));
+                }
+            }
+            continue_token = Some(page.continue_token?);
+        }
+    }
+
     pub(super) fn fail(&self, prepared: &Prepared<'_>, error: &ClusterError) {
         if !self.patience.is_lost() {
             self.report.fail_object(
@@ -397,6 +453,12 @@ impl Applier<'_> {
                 .since
                 .is_none_or(|since| created().is_some_and(|created| created >= since))
     }
+}
+
+/// Returns the port in a refusal that says that one is taken.
+fn taken_port(message: &str) -> Option<u64> {
+    let (before, _) = message.split_once(": provided port is already allocated")?;
+    before.rsplit(' ').next()?.parse().ok()
 }
 
 /// Writes differences for a log.

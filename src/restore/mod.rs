@@ -8,6 +8,7 @@
 //! - `open`: how a backup is read, and how much memory that takes; `foreign`: how one of another program is;
 //! - `ahead`: what is found out before that;
 //! - `select`, `needs`, `plan`: which objects are restored, and in what version of their type;
+//! - `convert`: what becomes of old API versions;
 //! - `waves`: what is restored before what;
 //! - `derived`: what is not restored because the cluster makes it itself;
 //! - `transform`: what becomes of an object, by its type;
@@ -24,6 +25,7 @@ mod after;
 mod ahead;
 mod apply;
 mod compare;
+mod convert;
 mod definitions;
 mod derived;
 mod existing;

@@ -11,6 +11,7 @@ use crate::archive::{IndexEntry, TypeKey};
 use crate::cluster::{ApiType, Discovery};
 
 use self::planner::Planner;
+use super::convert::{self, Convert};
 use super::owners::PlannedOwner;
 use super::rules::Told;
 use super::select::{self, Contents};
@@ -125,10 +126,12 @@ impl RestorePlan {
 pub(super) struct PlannedType {
     /// The type in the backup.
     pub(super) key: Arc<TypeKey>,
-    /// Its full name.
+    /// Its full name in the target.
     pub(super) group_resource: String,
     /// The type in the target; `None` while its definition is still to be restored.
     pub(super) served: Option<Arc<ApiType>>,
+    /// How its objects are turned into that, where they are of a version that is not served.
+    pub(super) convert: Option<Convert>,
     /// Whether its objects are to have their status back.
     pub(super) status: bool,
     /// The resource modifiers that are for it, by their numbers.
@@ -157,13 +160,44 @@ pub(super) struct NamespaceStep {
     pub(super) items: u64,
 }
 
-/// Finds the version to restore a type in: the stored one, else the one that the target prefers.
-pub(super) fn serve(key: &TypeKey, target: &Discovery) -> Option<Arc<ApiType>> {
-    target
+/// What a stored type is restored as.
+#[derive(Clone, Debug)]
+pub(super) struct Served {
+    /// The type in the target.
+    pub(super) api_type: Arc<ApiType>,
+    /// How its objects are turned into that, where they are of a version that is not served.
+    pub(super) convert: Option<Convert>,
+}
+
+/// Finds what to restore a type as: the stored version, else what a rule converts it to, else the version that the
+/// target prefers.
+pub(super) fn serve(key: &TypeKey, target: &Discovery) -> Option<Served> {
+    let creatable =
+        |api_type: &&Arc<ApiType>| api_type.verbs.is_empty() || api_type.allows(&["create"]);
+    let as_it_is = |api_type: &Arc<ApiType>| Served {
+        api_type: Arc::clone(api_type),
+        convert: None,
+    };
+    if let Some(stored) = target
         .served(&key.group, &key.version, &key.resource)
-        .or_else(|| target.by_group_resource(&key.group_resource()))
-        .filter(|api_type| api_type.verbs.is_empty() || api_type.allows(&["create"]))
-        .cloned()
+        .filter(creatable)
+    {
+        return Some(as_it_is(stored));
+    }
+    if let Some(route) = convert::route(key)
+        && let Some(new) = target
+            .served(route.to.0, route.to.1, &key.resource)
+            .filter(creatable)
+    {
+        return Some(Served {
+            api_type: Arc::clone(new),
+            convert: Some(route.convert),
+        });
+    }
+    target
+        .by_group_resource(&key.group_resource())
+        .filter(creatable)
+        .map(as_it_is)
 }
 
 /// Returns the places of the objects that the request asks for, without what these need.

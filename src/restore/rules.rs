@@ -3,7 +3,9 @@
 
 use std::fmt::Write as _;
 
-use super::{derived, existing, later, modifiers, namespaces, owners, plan, transform, waves};
+use super::{
+    convert, derived, existing, later, modifiers, namespaces, owners, plan, transform, waves,
+};
 
 /// A rule that is no entry of a table, for the page.
 #[derive(Debug)]
@@ -24,7 +26,7 @@ pub fn page() -> String {
          Numbers are those of the cases in `tests/cluster/cases/`, where each has a test that bears its number.\n",
     );
     let mut section =
-        |title: &str, intro: &str, lines: &mut dyn Iterator<Item = (String, &str, &str)>| {
+        |title: &str, intro: &str, lines: &mut dyn Iterator<Item = (String, String, &str)>| {
             let _ = write!(
                 page,
                 "\n## {title}\n\n{intro}\n\n| objects | what is done | cases |\n|---|---|---|\n"
@@ -35,7 +37,7 @@ pub fn page() -> String {
         };
     let told = |told: &'static [Told]| {
         told.iter()
-            .map(|rule| (rule.about.to_owned(), rule.says, rule.cases))
+            .map(|rule| (rule.about.to_owned(), rule.says.to_owned(), rule.cases))
     };
     section(
         "Which objects",
@@ -54,9 +56,25 @@ pub fn page() -> String {
             .chain(transform::RULES.iter().map(|rule| {
                 let types: Vec<String> =
                     rule.types.iter().map(|name| format!("`{name}`")).collect();
-                (types.join(", "), rule.says, rule.cases)
+                (types.join(", "), rule.says.to_owned(), rule.cases)
             }))
             .chain(told(modifiers::TOLD)),
+    );
+    section(
+        "Old API versions",
+        "Where the target does not serve the stored version. Types of other groups come in the version that the target \
+         prefers.",
+        &mut convert::ROUTES.iter().map(|route| {
+            let (group, resource) = route.from;
+            let about = format!("`{resource}` of {group}/{}", route.versions.join(", "));
+            let says = format!("become {}/{}", route.to.0, route.to.1);
+            let says = if route.says.is_empty() {
+                says
+            } else {
+                format!("{says}: {}", route.says)
+            };
+            (about, says, "15, 17")
+        }),
     );
     section(
         "In which order",

@@ -45,6 +45,13 @@ impl Selection {
         self.types.includes(group_resource)
     }
 
+    /// Returns whether objects of a type may be restored that is called otherwise in the target.
+    pub(super) fn admits_either(&self, stored: &str, target: &str) -> bool {
+        (self.admits_type(stored) || self.admits_type(target))
+            && !self.excludes_type(stored)
+            && !self.excludes_type(target)
+    }
+
     /// Returns whether objects of a type are left out by name.
     pub(super) fn excludes_type(&self, group_resource: &str) -> bool {
         self.types.excluded().contains(group_resource)

@@ -102,7 +102,7 @@ impl Applier<'_> {
         }
         let fate = later::fate(&error);
         if fate == Fate::Final || self.patience.is_lost() {
-            self.fail(prepared, &error);
+            self.fail_create(prepared, &error).await;
             return Outcome::Failed;
         }
         tracing::info!(
@@ -171,6 +171,14 @@ impl Applier<'_> {
             return Err(refuse(
                 "what is stored is another object than the backup's index says".to_owned(),
             ));
+        }
+        if let Some(convert) = planned.convert
+            && let Err(problem) = convert(&mut object)
+        {
+            return Err(refuse(format!(
+                "it cannot be converted from {}: {problem}",
+                planned.key.api_version()
+            )));
         }
         if let Some(reason) = derived::by_body(group_resource, &object, step.job_restored) {
             tracing::debug!(

@@ -9,7 +9,7 @@ use crate::archive::{IndexEntry, TypeKey};
 use crate::cluster::Discovery;
 use crate::restore::report::list_names;
 use crate::restore::select::{ClusterScoped, Selection};
-use crate::restore::{derived, owners, waves};
+use crate::restore::{convert, derived, owners, waves};
 
 /// A type of the backup as the planner sees it.
 struct TypeState {
@@ -51,6 +51,7 @@ impl<'a> Planner<'a> {
         self.choose_definitions();
         self.refuse_nothing()?;
         self.drop_unserved();
+        self.drop_doubles();
         Ok(())
     }
 
@@ -80,16 +81,21 @@ impl<'a> Planner<'a> {
             .iter()
             .position(|known| known.planned.key == *key);
         let at = at.unwrap_or_else(|| {
-            let group_resource = key.group_resource();
+            let served = serve(key, self.facts.target);
+            let stored = key.group_resource();
+            let group_resource = served
+                .as_ref()
+                .map_or_else(|| stored.clone(), |served| served.api_type.group_resource());
             self.types.push(TypeState {
-                admitted: self.selection.admits_type(&group_resource),
+                admitted: self.selection.admits_either(&stored, &group_resource),
                 never: derived::by_type(&group_resource),
                 planned: PlannedType {
                     key: Arc::clone(key),
                     status: self.selection.restores_status(&group_resource),
                     modifiers: Vec::new(),
                     group_resource,
-                    served: serve(key, self.facts.target),
+                    convert: served.as_ref().and_then(|served| served.convert),
+                    served: served.map(|served| served.api_type),
                 },
             });
             self.types.len() - 1
@@ -111,7 +117,7 @@ impl<'a> Planner<'a> {
             {
                 continue;
             }
-            if !self.is_an_item(&state.planned.group_resource, entry, &mut used) {
+            if !self.is_an_item(&state.planned, entry, &mut used) {
                 continue;
             }
             let reason = state
@@ -129,11 +135,13 @@ impl<'a> Planner<'a> {
     }
 
     /// Returns whether an object is one of those that are asked for by name, if any are.
-    fn is_an_item(&self, group_resource: &str, entry: &IndexEntry, used: &mut [bool]) -> bool {
+    fn is_an_item(&self, planned: &PlannedType, entry: &IndexEntry, used: &mut [bool]) -> bool {
         let items = self.selection.items();
         let mut found = items.is_empty();
         for (item, used) in items.iter().zip(used) {
-            if item.matches(group_resource, entry) {
+            if item.matches(&planned.group_resource, entry)
+                || (planned.convert.is_some() && item.matches(&planned.key.group_resource(), entry))
+            {
                 *used = true;
                 found = true;
             }
@@ -336,6 +344,42 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// Of one object that is stored in two groups, of which one has to be converted, takes that one out (case 86).
+    fn drop_doubles(&mut self) {
+        let targets: HashSet<&str> = self
+            .types
+            .iter()
+            .filter(|state| state.planned.convert.is_some())
+            .map(|state| state.planned.group_resource.as_str())
+            .collect();
+        if targets.is_empty() {
+            return;
+        }
+        let mut kept: HashSet<(&str, Option<&str>, &str)> = HashSet::new();
+        let mut converted = Vec::new();
+        for (at, entry) in self.chosen_entries() {
+            let Some(&index) = self.type_of.get(&Arc::as_ptr(&entry.type_key)) else {
+                continue;
+            };
+            let planned = &self.types[index].planned;
+            let name = planned.group_resource.as_str();
+            let place = (name, entry.namespace.as_deref(), &*entry.name);
+            if planned.convert.is_some() {
+                converted.push((at, place));
+            } else if targets.contains(name) {
+                kept.insert(place);
+            }
+        }
+        let doubles: Vec<usize> = converted
+            .into_iter()
+            .filter(|(_, place)| !kept.insert(*place))
+            .map(|(at, _)| at)
+            .collect();
+        for at in doubles {
+            self.chosen[at] = false;
+        }
+    }
+
     /// Orders what is chosen.
     pub(super) fn finish(mut self, priorities: &[String]) -> RestorePlan {
         let waves_of: Vec<usize> = self
@@ -466,6 +510,9 @@ fn unserved_line(planned: &PlannedType, count: u64, target: &Discovery) -> Strin
         if count == 1 { "" } else { "s" },
         planned.key.version
     );
+    if let Some(says) = convert::gone(&planned.key) {
+        return format!("{what}: {says}");
+    }
     let group = &planned.key.group;
     if let Some(failed) = target.failed().iter().find(|failed| {
         failed

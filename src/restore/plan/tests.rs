@@ -213,9 +213,9 @@ fn other_versions_and_other_scopes() {
         kind: "Deployment".into(),
         resource: "deployments".into(),
     };
-    assert_eq!(serve(&key("v1"), &target()).unwrap().version, "v1");
+    assert_eq!(serve(&key("v1"), &target()).unwrap().api_type.version, "v1");
     assert_eq!(
-        serve(&key("v1beta1"), &target()).unwrap().version,
+        serve(&key("v1beta1"), &target()).unwrap().api_type.version,
         "v1",
         "case 17"
     );

@@ -25,6 +25,7 @@ use std::sync::LazyLock;
 use super::object::Object;
 use super::rules::Told;
 
+pub(crate) use definitions::inner_schemas;
 pub(crate) use metadata::own_metadata;
 pub(crate) use secrets::{TOKEN_ACCOUNT, TOKEN_TYPE};
 

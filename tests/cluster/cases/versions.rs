@@ -133,3 +133,146 @@ spec:
     case.must_get("deployments.apps", "web").await?;
     Ok(())
 }
+
+#[tokio::test]
+async fn case_15_objects_of_old_versions_are_converted() -> Result<()> {
+    let case = Case::new(15).await?;
+    let template =
+        "{metadata: {labels: {app: web}}, spec: {containers: [{name: main, image: pause}]}}";
+    let outcome = case
+        .restore(&format!(
+            "
+apiVersion: extensions/v1beta1
+kind: Deployment
+metadata: {{name: early, namespace: NAME}}
+spec: {{replicas: 0, template: {template}, rollbackTo: {{revision: 1}}}}
+---
+apiVersion: apps/v1beta1
+kind: StatefulSet
+metadata: {{name: set, namespace: NAME}}
+spec: {{replicas: 0, serviceName: set, template: {template}}}
+---
+apiVersion: extensions/v1beta1
+kind: DaemonSet
+metadata: {{name: each, namespace: NAME}}
+spec: {{template: {template}, templateGeneration: 2}}
+---
+apiVersion: extensions/v1beta1
+kind: Ingress
+metadata: {{name: web, namespace: NAME, annotations: {{kubernetes.io/ingress.class: nginx}}}}
+spec:
+  rules:
+  - host: example.org
+    http: {{paths: [{{path: /a, backend: {{serviceName: web, servicePort: http}}}}, {{backend: {{serviceName: b, servicePort: 80}}}}]}}
+---
+apiVersion: networking.k8s.io/v1beta1
+kind: Ingress
+metadata: {{name: later, namespace: NAME}}
+spec: {{backend: {{serviceName: web, servicePort: 80}}}}
+---
+apiVersion: extensions/v1beta1
+kind: NetworkPolicy
+metadata: {{name: deny, namespace: NAME}}
+spec: {{podSelector: {{}}}}
+---
+apiVersion: batch/v1beta1
+kind: CronJob
+metadata: {{name: nightly, namespace: NAME}}
+spec:
+  schedule: '0 0 * * *'
+  suspend: true
+  jobTemplate: {{spec: {{template: {{spec: {{restartPolicy: Never, containers: [{{name: main, image: pause}}]}}}}}}}}
+---
+apiVersion: policy/v1beta1
+kind: PodDisruptionBudget
+metadata: {{name: none, namespace: NAME}}
+spec: {{minAvailable: 1, selector: {{}}}}
+---
+apiVersion: rbac.authorization.k8s.io/v1alpha1
+kind: RoleBinding
+metadata: {{name: view, namespace: NAME}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}}
+subjects: [{{kind: ServiceAccount, apiVersion: v1, name: worker, namespace: NAME}}, {{kind: User, name: jane}}]
+---
+apiVersion: autoscaling/v2beta1
+kind: HorizontalPodAutoscaler
+metadata: {{name: scale, namespace: NAME}}
+spec:
+  scaleTargetRef: {{apiVersion: apps/v1, kind: Deployment, name: early}}
+  maxReplicas: 3
+  metrics: [{{type: Resource, resource: {{name: cpu, targetAverageUtilization: 80}}}}]
+---
+apiVersion: admissionregistration.k8s.io/v1beta1
+kind: ValidatingWebhookConfiguration
+metadata: {{name: NAME}}
+webhooks:
+- name: no.example.org
+  clientConfig: {{service: {{name: gone, namespace: NAME}}}}
+  namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: NAME}}}}
+  rules: [{{apiGroups: [''], apiVersions: [v1], resources: [secrets], operations: [CREATE]}}]
+"
+        ))
+        .await?;
+    assert_eq!(outcome.counts.create, 12, "with the namespace");
+    let early = case.must_get("deployments.apps", "early").await?;
+    assert_eq!(early["spec"]["selector"]["matchLabels"]["app"], "web");
+    assert_eq!(early["spec"]["revisionHistoryLimit"], i32::MAX);
+    let set = case.must_get("statefulsets.apps", "set").await?;
+    assert_eq!(set["spec"]["updateStrategy"]["type"], "OnDelete");
+    let each = case.must_get("daemonsets.apps", "each").await?;
+    assert_eq!(each["spec"]["updateStrategy"]["type"], "OnDelete");
+    let web = case.must_get("ingresses.networking.k8s.io", "web").await?;
+    let paths = &web["spec"]["rules"][0]["http"]["paths"];
+    assert_eq!(paths[0]["backend"]["service"]["port"]["name"], "http");
+    assert_eq!(paths[1]["backend"]["service"]["port"]["number"], 80);
+    assert_eq!(paths[1]["path"], "/");
+    let later = case
+        .must_get("ingresses.networking.k8s.io", "later")
+        .await?;
+    assert_eq!(later["spec"]["defaultBackend"]["service"]["name"], "web");
+    case.must_get("networkpolicies.networking.k8s.io", "deny")
+        .await?;
+    case.must_get("cronjobs.batch", "nightly").await?;
+    let none = case.must_get("poddisruptionbudgets.policy", "none").await?;
+    assert_eq!(
+        *at(&none, "/spec/selector"),
+        Value::Null,
+        "it chose nothing"
+    );
+    let view = case
+        .must_get("rolebindings.rbac.authorization.k8s.io", "view")
+        .await?;
+    assert_eq!(view["subjects"][1]["apiGroup"], "rbac.authorization.k8s.io");
+    let scale = case
+        .must_get("horizontalpodautoscalers.autoscaling", "scale")
+        .await?;
+    assert_eq!(
+        scale["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"],
+        80
+    );
+    let webhooks = "validatingwebhookconfigurations.admissionregistration.k8s.io";
+    let configuration = case.must_get_global(webhooks, &case.name).await?;
+    assert_eq!(configuration["webhooks"][0]["failurePolicy"], "Ignore");
+    assert_eq!(configuration["webhooks"][0]["sideEffects"], "None");
+    Ok(())
+}
+
+#[tokio::test]
+async fn case_16_a_type_without_successor_says_what_to_do() -> Result<()> {
+    let case = Case::new(16).await?;
+    let outcome = case
+        .restore_as(
+            "
+{apiVersion: policy/v1beta1, kind: PodSecurityPolicy, metadata: {name: NAME}, spec: {}}
+---
+{apiVersion: v1, kind: ConfigMap, metadata: {name: thing, namespace: NAME}}
+",
+            RestoreSpec::default(),
+        )
+        .await?;
+    assert_said(
+        &outcome,
+        &["error", "podsecuritypolicies", "Pod Security admission"],
+    );
+    Ok(())
+}
