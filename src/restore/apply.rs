@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -51,6 +52,8 @@ pub(super) struct Applier<'a> {
     pub(super) lost_accounts: Mutex<HashSet<String>>,
     /// Targets that could not be had; nothing can go into them.
     pub(super) lost_namespaces: HashSet<String>,
+    /// Targets that were there before.
+    pub(super) old_namespaces: HashSet<String>,
 }
 
 impl Applier<'_> {
@@ -83,6 +86,16 @@ impl Applier<'_> {
     /// Restores the objects of a wave.
     pub(super) async fn wave(&self, steps: &[Step]) {
         let started = Instant::now();
+        let left = self.in_bulk(steps).await;
+        self.work(&left, &HashMap::new()).await;
+        let first = steps.first().map_or("", |step| {
+            self.types[step.planned_type].group_resource.as_str()
+        });
+        tracing::info!(first, items = steps.len(), took = ?started.elapsed(), "a wave is done");
+    }
+
+    /// Restores objects side by side; `found` are those that are known to be there, by their entry.
+    pub(super) async fn work(&self, steps: &[Step], found: &HashMap<usize, Bytes>) {
         let by_place: HashMap<usize, usize> = steps
             .iter()
             .enumerate()
@@ -95,22 +108,18 @@ impl Applier<'_> {
             .filter_map(|(place, body)| {
                 std::future::ready(by_place.get(&place).map(|at| (*at, body)))
             })
-            .map(|(at, body)| self.report_step(&steps[at], body))
+            .map(|(at, body)| self.report_step(&steps[at], body, found.get(&steps[at].entry)))
             .buffer_unordered(self.options.concurrency.max(1))
             .collect::<()>()
             .await;
-        let first = steps.first().map_or("", |step| {
-            self.types[step.planned_type].group_resource.as_str()
-        });
-        tracing::info!(first, items = steps.len(), took = ?started.elapsed(), "a wave is done");
     }
 
-    async fn report_step(&self, step: &Step, body: Body) {
+    async fn report_step(&self, step: &Step, body: Body, found: Option<&Bytes>) {
         // The rest of the wave is counted, not tried.
         if self.patience.is_lost() {
             return;
         }
-        let outcome = self.restore(step, body).await;
+        let outcome = self.restore(step, body, found).await;
         // What waits is counted once it is through.
         if outcome != Outcome::Later {
             self.report.done(outcome);
@@ -242,7 +251,7 @@ impl Applier<'_> {
             .filter(|(_, step)| step.entry.is_none())
             .map(|(at, _)| (at, None))
             .collect();
-        let lost = {
+        let made = {
             let this = &*self;
             let stored = this
                 .opened
@@ -259,11 +268,16 @@ impl Applier<'_> {
                 .chain(stored)
                 .map(|(at, body)| this.report_namespace(&steps[at], body))
                 .buffer_unordered(this.options.concurrency.max(1))
-                .filter_map(std::future::ready)
-                .collect::<HashSet<String>>()
+                .collect::<Vec<(String, Outcome)>>()
                 .await
         };
-        self.lost_namespaces = lost;
+        for (name, outcome) in made {
+            match outcome {
+                Outcome::Failed => self.lost_namespaces.insert(name),
+                Outcome::There => self.old_namespaces.insert(name),
+                _ => false,
+            };
+        }
     }
 
     /// Returns the stored Namespaces of a frame. Where it cannot be read they are made bare: what goes into them is
@@ -284,24 +298,24 @@ impl Applier<'_> {
         }
     }
 
-    /// Makes sure of a namespace and reports; returns its name if it cannot be had.
-    async fn report_namespace(&self, step: &NamespaceStep, body: Option<Body>) -> Option<String> {
-        let result = self.namespace(step, body).await;
-        let (outcome, lost) = match result {
-            Ok(outcome) => (outcome, None),
-            Err(problem) => {
-                let affected = match step.items {
-                    0 => String::new(),
-                    1 => "; its 1 object is not restored".to_owned(),
-                    items => format!("; its {items} objects are not restored"),
-                };
-                self.report
-                    .fail(Some(&step.target), format!("{problem}{affected}"));
-                (Outcome::Failed, Some(step.target.clone()))
-            }
-        };
+    /// Makes sure of a namespace and reports; returns its name and how it fared.
+    async fn report_namespace(
+        &self,
+        step: &NamespaceStep,
+        body: Option<Body>,
+    ) -> (String, Outcome) {
+        let outcome = self.namespace(step, body).await.unwrap_or_else(|problem| {
+            let affected = match step.items {
+                0 => String::new(),
+                1 => "; its 1 object is not restored".to_owned(),
+                items => format!("; its {items} objects are not restored"),
+            };
+            self.report
+                .fail(Some(&step.target), format!("{problem}{affected}"));
+            Outcome::Failed
+        });
         self.report.done(outcome);
-        lost
+        (step.target.clone(), outcome)
     }
 }
 

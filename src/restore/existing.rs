@@ -146,6 +146,24 @@ impl Applier<'_> {
         }
     }
 
+    /// Deals with an object that a listing has found.
+    pub(super) async fn meet(&self, prepared: &Prepared<'_>, found: &[u8]) -> Place {
+        match serde_json::from_slice::<Object>(found) {
+            Ok(mut existing)
+                if object::text(&existing, &["metadata", "deletionTimestamp"]).is_empty() =>
+            {
+                // Items of lists may come without them.
+                existing.shift_remove("apiVersion");
+                existing.shift_remove("kind");
+                let version = prepared.api_type.api_version();
+                existing.insert("apiVersion".to_owned(), Value::from(version));
+                existing.insert("kind".to_owned(), Value::from(prepared.kind.as_str()));
+                self.settle(prepared, existing).await
+            }
+            _ => Place::Free,
+        }
+    }
+
     /// Does what the policy says about an object that is there.
     async fn settle(&self, prepared: &Prepared<'_>, existing: Object) -> Place {
         let uid = object::text(&existing, &["metadata", "uid"]).to_owned();

@@ -16,7 +16,7 @@
 //! - `owners`: whose an object is afterwards;
 //! - `preview`: what a dry run says of all this;
 //! - `apply`, `namespaces`, `definitions`, `step`, `after`: how all that is carried out;
-//! - `existing`, `compare`: what becomes of what is there already, and whether it is the same;
+//! - `existing`, `bulk`, `compare`: what becomes of what is there already, and whether it is the same;
 //! - `patience`, `later`: what is tried again, and for how long;
 //! - `rules`: the page that lists all this;
 //! - `report`: how warnings, errors and progress are kept.
@@ -24,6 +24,7 @@
 mod after;
 mod ahead;
 mod apply;
+mod bulk;
 mod compare;
 mod convert;
 mod definitions;
@@ -268,6 +269,7 @@ async fn carry_out(
         patience: Patience::new(),
         report: Report::new(std::mem::take(&mut plan.results), plan.items(), progress),
         lost_namespaces: HashSet::new(),
+        old_namespaces: HashSet::new(),
         policy: request.spec.existing_resource_policy.clone(),
         owners: Owners::new(std::mem::take(&mut plan.owners)),
         modifiers,

@@ -29,6 +29,7 @@ const ACCOUNT_PAUSE: Duration = Duration::from_millis(200);
 pub(super) struct Prepared<'a> {
     pub(super) group_resource: &'a str,
     pub(super) api_type: Arc<ApiType>,
+    pub(super) kind: String,
     /// The target namespace.
     pub(super) namespace: Option<&'a str>,
     pub(super) name: &'a str,
@@ -67,11 +68,11 @@ impl Prepared<'_> {
 }
 
 impl Applier<'_> {
-    /// Restores an object.
-    pub(super) async fn restore(&self, step: &Step, body: Body) -> Outcome {
+    /// Restores an object; `found` is what is in its place, if that is known.
+    pub(super) async fn restore(&self, step: &Step, body: Body, found: Option<&Bytes>) -> Outcome {
         let entry = &self.opened.entries()[step.entry];
         let outcome = match self.prepare(step, body) {
-            Ok(prepared) => self.bring(step, &prepared).await,
+            Ok(prepared) => self.bring(step, &prepared, found).await,
             Err(unprepared) => unprepared.outcome,
         };
         if matches!(outcome, Outcome::Failed | Outcome::LeftOut) {
@@ -80,9 +81,18 @@ impl Applier<'_> {
         outcome
     }
 
-    async fn bring(&self, step: &Step, prepared: &Prepared<'_>) -> Outcome {
+    async fn bring(&self, step: &Step, prepared: &Prepared<'_>, found: Option<&Bytes>) -> Outcome {
+        let mut instead = Outcome::Created;
+        if let Some(found) = found {
+            match self.meet(prepared, found).await {
+                Place::Taken(outcome) => return outcome,
+                Place::Cleared => instead = Outcome::Recreated,
+                // Being deleted, or not to be read: the create tells.
+                Place::Free => {}
+            }
+        }
         let mut error = match self.create(prepared).await {
-            Ok(created) => return self.created(prepared, &created, Outcome::Created).await,
+            Ok(created) => return self.created(prepared, &created, instead).await,
             Err(error) => error,
         };
         if may_be_there(error.kind) {
@@ -237,7 +247,8 @@ impl Applier<'_> {
             &planned.key.kind
         } else {
             &api_type.kind
-        };
+        }
+        .clone();
         object.insert("apiVersion".to_owned(), Value::from(api_version));
         object.insert("kind".to_owned(), Value::from(kind.as_str()));
         let body = serde_json::to_vec(&object)
@@ -250,6 +261,7 @@ impl Applier<'_> {
                 ..CreateOptions::default()
             },
             api_type,
+            kind,
             namespace,
             name: &entry.name,
             body: body.into(),

@@ -30,6 +30,7 @@ mod original_client;
 mod owed_hooks;
 mod quick_start;
 mod rbac;
+mod retries;
 mod schedules;
 mod selectors;
 mod sync;

@@ -27,6 +27,7 @@ pub mod objects;
 pub mod pods;
 pub mod proxy;
 pub mod stored;
+pub mod webhook;
 
 use std::time::Duration;
 

@@ -40,6 +40,33 @@ async fn case_69_an_object_that_is_the_same_is_passed_over_in_silence() -> Resul
 }
 
 #[tokio::test]
+async fn case_69_many_that_are_there_are_asked_for_in_bulk() -> Result<()> {
+    const MANY: usize = 250;
+    let case = Case::new(69).await?;
+    let mut yaml = String::new();
+    for n in 0..MANY {
+        yaml += &format!(
+            "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: thing-{n:03}, namespace: NAME}}, data: {{n: '{n}'}}}}\n---\n"
+        );
+    }
+    case.store("many", &yaml).await?;
+    case.run("many", "first", RestoreSpec::default()).await?;
+    let requests = || {
+        case.cluster
+            .stats()
+            .requests
+            .load(std::sync::atomic::Ordering::Relaxed)
+    };
+    let before = requests();
+    let outcome = case.run("many", "second", RestoreSpec::default()).await?;
+    assert_silent(&outcome);
+    assert_eq!(outcome.counts.skip, MANY as u64 + 1);
+    let spent = requests() - before;
+    assert!(spent < 30, "{spent} requests for {MANY} objects");
+    Ok(())
+}
+
+#[tokio::test]
 async fn case_70_an_object_that_differs_is_left_with_one_warning() -> Result<()> {
     let case = Case::new(70).await?;
     case.make_namespace().await?;

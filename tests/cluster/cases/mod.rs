@@ -126,6 +126,41 @@ impl Case {
         restore: &str,
         spec: RestoreSpec,
     ) -> Result<RestoreOutcome, RestoreError> {
+        let (progress, _seen) = watch::channel(Progress::default());
+        let never = CancellationToken::new();
+        self.engine(backup, restore, spec, &progress, &never).await
+    }
+
+    /// Restores a stored backup, and ends that once so many items are dealt with.
+    pub(crate) async fn run_until(
+        &self,
+        backup: &str,
+        restore: &str,
+        items: u64,
+    ) -> Result<RestoreOutcome, RestoreError> {
+        let (progress, mut seen) = watch::channel(Progress::default());
+        let cancel = CancellationToken::new();
+        let stop = async {
+            // An end of the run before that is seen by it.
+            drop(seen.wait_for(|progress| progress.items_done >= items).await);
+            cancel.cancel();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            biased;
+            outcome = self.engine(backup, restore, RestoreSpec::default(), &progress, &cancel) => outcome,
+            () = stop => unreachable!("it only stops the other"),
+        }
+    }
+
+    async fn engine(
+        &self,
+        backup: &str,
+        restore: &str,
+        spec: RestoreSpec,
+        progress: &watch::Sender<Progress>,
+        cancel: &CancellationToken,
+    ) -> Result<RestoreOutcome, RestoreError> {
         let failed = |error: String| RestoreError::Failed {
             reason: error,
             results: Box::default(),
@@ -133,7 +168,7 @@ impl Case {
         let record = self.location.read_record(backup).await;
         let request = RestoreRequest {
             name: restore.to_owned(),
-            uid: unique_name("uid"),
+            uid: format!("uid-{restore}"),
             created: None,
             spec: RestoreSpec {
                 backup_name: backup.to_owned(),
@@ -141,14 +176,13 @@ impl Case {
             },
             backup: record.map_err(|error| failed(error.to_string()))?.backup,
         };
-        let (progress, _seen) = watch::channel(Progress::default());
         restore::run(
             &self.cluster,
             &self.location,
             &request,
             &self.options,
-            &progress,
-            &CancellationToken::new(),
+            progress,
+            cancel,
         )
         .await
     }

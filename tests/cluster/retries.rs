@@ -1,0 +1,152 @@
+//! Restores that are refused for a while, and restores that are interrupted.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use ark::api::RestoreSpec;
+use ark::restore::RestoreError;
+use serde_json::json;
+
+use crate::cases::{Case, assert_said, assert_silent};
+use crate::support::webhook::{Answer, Webhook};
+use crate::support::{PATIENCE, wait_until};
+
+const THINGS: &str = "
+{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: NAME}}
+---
+{apiVersion: v1, kind: ConfigMap, metadata: {name: b, namespace: NAME}}
+---
+{apiVersion: v1, kind: Secret, metadata: {name: c, namespace: NAME}}
+";
+
+async fn guarded(number: u32, answer: Answer) -> Result<(Case, Webhook)> {
+    let mut case = Case::new(number).await?;
+    case.options.refused_timeout = PATIENCE;
+    case.options.unavailable_timeout = PATIENCE;
+    case.make_namespace().await?;
+    let webhook = Webhook::start(answer).await?;
+    let configuration = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": case.name},
+        "webhooks": [{
+            "name": "guard.example.org",
+            "admissionReviewVersions": ["v1"],
+            "sideEffects": "None",
+            "failurePolicy": "Fail",
+            "timeoutSeconds": 1,
+            "clientConfig": webhook.client_config(),
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": case.name}},
+            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["CREATE"]}],
+        }],
+    });
+    case.apply(&configuration.to_string()).await?;
+    case.until_refused().await?;
+    Ok((case, webhook))
+}
+
+#[tokio::test]
+async fn a_webhook_denies_then_says_nothing_then_recovers() -> Result<()> {
+    let (case, webhook) = guarded(680, Answer::Deny).await?;
+    let before = webhook.asked();
+    let turns = async {
+        let asked = async |more: u64| {
+            let reached = before + more;
+            wait_until("the webhook is asked", PATIENCE, async || {
+                Ok((webhook.asked() >= reached).then_some(()))
+            })
+            .await
+        };
+        asked(2).await?;
+        webhook.set(Answer::Nothing);
+        let silent = webhook.asked() - before;
+        asked(silent + 2).await?;
+        webhook.set(Answer::Allow);
+        anyhow::Ok(())
+    };
+    let (outcome, turned) = tokio::join!(case.restore_as(THINGS, RestoreSpec::default()), turns);
+    turned?;
+    let outcome = outcome?;
+    assert_silent(&outcome);
+    assert_eq!(outcome.counts.conflict, 0);
+    for name in ["a", "b"] {
+        case.must_get("configmaps", name).await?;
+    }
+    case.must_get("secrets", "c").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_webhook_that_goes_on_to_deny_is_an_error_of_what_it_denies() -> Result<()> {
+    let (mut case, webhook) = guarded(681, Answer::Deny).await?;
+    case.options.refused_timeout = Duration::from_millis(100);
+    let before = webhook.asked();
+    let outcome = case.restore_as(THINGS, RestoreSpec::default()).await?;
+    // One line for both, with what the webhook said.
+    assert_said(
+        &outcome,
+        &["error", "configmaps: 2 objects (a, b)", "not now"],
+    );
+    assert_eq!((outcome.counts.create, outcome.counts.conflict), (1, 2));
+    assert!(webhook.asked() - before > 2, "they were tried again");
+    case.must_get("secrets", "c").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_restore_that_is_interrupted_anywhere_ends_in_the_same_objects() -> Result<()> {
+    const MANY: usize = 120;
+    let case = Case::new(682).await?;
+    let mut yaml = String::from(
+        "{apiVersion: v1, kind: Secret, metadata: {name: owner, namespace: NAME, uid: u-owner}}\n---\n",
+    );
+    for n in 0..MANY {
+        yaml += &format!(
+            "
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: thing-{n:03}
+  namespace: NAME
+  uid: u-{n}
+  ownerReferences: [{{apiVersion: v1, kind: Secret, name: owner, uid: u-owner}}]
+---
+"
+        );
+    }
+    case.store("many", &yaml).await?;
+    let seed = uuid::Uuid::new_v4().as_u128();
+    println!("seed {seed}");
+    let mut points: Vec<u64> = (0..4)
+        .map(|n| u64::try_from((seed >> (n * 16)) % (MANY as u128)).unwrap_or_default())
+        .collect();
+    points.sort_unstable();
+    let mut cut = 0;
+    for point in points {
+        match case.run_until("many", "interrupted", point).await {
+            Err(RestoreError::Cancelled) => cut += 1,
+            // It was through before it could be stopped.
+            other => {
+                other?;
+            }
+        }
+    }
+    assert!(cut > 0, "none of the runs was interrupted");
+    let outcome = case
+        .run("many", "interrupted", RestoreSpec::default())
+        .await?;
+    assert_silent(&outcome);
+    let owner = case.must_get("secrets", "owner").await?;
+    for n in 0..MANY {
+        let thing = case
+            .must_get("configmaps", &format!("thing-{n:03}"))
+            .await?;
+        let references = &thing["metadata"]["ownerReferences"];
+        assert_eq!(
+            references[0]["uid"], owner["metadata"]["uid"],
+            "thing-{n:03}"
+        );
+        assert_eq!(references.as_array().map(Vec::len), Some(1));
+    }
+    Ok(())
+}
