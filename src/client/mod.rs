@@ -154,13 +154,9 @@ pub enum BackupCommand {
 
 /// `ark restore ...`
 #[derive(Debug, Subcommand)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a process makes one, and takes it apart at once"
-)]
 pub enum RestoreCommand {
     /// Create a restore
-    Create(RestoreCreateArgs),
+    Create(Box<RestoreCreateArgs>),
     /// List restores
     Get(GetArgs),
     /// Describe restores
@@ -177,7 +173,7 @@ pub enum CreateCommand {
     /// Create a backup
     Backup(BackupCreateArgs),
     /// Create a restore
-    Restore(RestoreCreateArgs),
+    Restore(Box<RestoreCreateArgs>),
     /// Create a schedule, which makes backups at fixed times
     Schedule(ScheduleCreateArgs),
     /// Create a backup location: a place where backups are kept
@@ -298,7 +294,7 @@ pub async fn run(
         | Command::Delete(DeleteCommand::Backup(args)) => backup::delete::run(context, args).await,
         Command::Restore(RestoreCommand::Create(args))
         | Command::Create(CreateCommand::Restore(args)) => {
-            restore::create::run(context, args).await
+            restore::create::run(context, *args).await
         }
         Command::Restore(RestoreCommand::Get(args)) | Command::Get(GetCommand::Restores(args)) => {
             get::run::<Restore>(context, args).await

@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 
 use crate::api::{self, labels, names};
 use crate::archive::IndexEntry;
-use crate::cluster::{ApiType, Cluster, Discovery};
+use crate::cluster::{ApiType, Cluster, Discovery, NamespaceState};
 
 use super::object::{self, Object};
 use super::open::Opened;
@@ -109,6 +109,21 @@ pub(super) async fn check_classes(
     } else {
         Err(problems)
     }
+}
+
+/// Returns a warning for each namespace that others are mapped onto and that is being deleted.
+pub(super) async fn check_targets(cluster: &Cluster, spec: &api::RestoreSpec) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (from, to) in &spec.namespace_mapping {
+        // What cannot be asked is met when the namespace is made.
+        if let Ok(Some(NamespaceState::Terminating)) = cluster.namespace_state(to).await {
+            warnings.push(format!(
+                "namespace mapping: {to}, onto which {from} is mapped, is being deleted; the restore waits until it is \
+                 gone, and makes it anew"
+            ));
+        }
+    }
+    warnings
 }
 
 /// Finds what objects need, and what that needs, by reading those of types that name others.

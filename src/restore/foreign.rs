@@ -153,6 +153,7 @@ fn read(source: impl Read, limits: Limits) -> Result<Foreign, Problem> {
     })
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "it stands in map_err")]
 fn archive(error: crate::archive::ArchiveError) -> Problem {
     Problem::Damaged(crate::api::error::chain(&error))
 }

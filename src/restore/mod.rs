@@ -51,7 +51,7 @@ mod testing;
 mod transform;
 mod waves;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Progress, Results};
 use crate::archive::Limits;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Discovery};
 use crate::storage::Location;
 
 use self::apply::Applier;
@@ -71,7 +71,8 @@ use self::modifiers::Modifiers;
 use self::open::Opened;
 use self::owners::Owners;
 use self::patience::Patience;
-use self::report::Report;
+use self::plan::RestorePlan;
+use self::report::{Finished, Report};
 pub use self::rules::page as rules_page;
 use self::select::Contents;
 use self::transform::Facts;
@@ -205,37 +206,8 @@ async fn carry_out(
     let opened = Opened::open(location, &request.backup, limits)
         .await
         .map_err(|error| failed(error.to_string()))?;
-    let volumes = ahead::read_volumes(&opened).await.map_err(failed)?;
-    let nothing = HashSet::new();
-    let mut planning = plan::Facts {
-        entries: opened.entries(),
-        volumes: &volumes,
-        needed: &nothing,
-        spec: &request.spec,
-        target: &target,
-        snapshots: opened.snapshots(),
-        priorities: &options.priorities,
-    };
-    let needed = match request.spec.with_dependencies {
-        Some(true) => {
-            let asked = plan::asked(&planning).map_err(RestoreError::Refused)?;
-            ahead::read_needs(&opened, asked).await.map_err(failed)?
-        }
-        _ => HashSet::new(),
-    };
-    planning.needed = &needed;
-    let mut plan = plan::plan(&planning).map_err(RestoreError::Refused)?;
-    let contents = Contents::of(opened.entries());
-    let modifiers = Modifiers::read(request.spec.resource_modifiers.as_ref(), &contents, &target)
-        .map_err(RestoreError::Refused)?;
-    for planned in &mut plan.types {
-        planned.modifiers = modifiers.for_type(&planned.group_resource);
-    }
-    let references =
-        ahead::references(&request.spec, &contents, &target).map_err(RestoreError::Refused)?;
-    ahead::check_classes(cluster, &request.spec, &plan, &opened)
-        .await
-        .map_err(RestoreError::Refused)?;
+    let planned = make_plan(cluster, request, options, &opened, &target).await?;
+    let mut plan = planned.plan;
     for ((group_resource, reason), count) in &plan.left_out {
         tracing::debug!(group_resource, count, reason, "left out");
     }
@@ -255,7 +227,7 @@ async fn carry_out(
         .map_err(|error| failed(error.to_string()))?;
 
     let facts = Facts {
-        references,
+        references: planned.references,
         ..ahead::facts(request, &mut plan)
     };
     let mut applier = Applier {
@@ -272,7 +244,7 @@ async fn carry_out(
         old_namespaces: HashSet::new(),
         policy: request.spec.existing_resource_policy.clone(),
         owners: Owners::new(std::mem::take(&mut plan.owners)),
-        modifiers,
+        modifiers: planned.modifiers,
         later: Queue::default(),
         lost_accounts: Mutex::default(),
     };
@@ -293,6 +265,71 @@ async fn carry_out(
     }
     let lost = applier.patience.is_lost();
     let finished = applier.report.finish();
+    conclude(finished, lost, opened.bytes_read())
+}
+
+/// A plan, and what else is made of the request beforehand.
+struct Planned {
+    plan: RestorePlan,
+    modifiers: Modifiers,
+    references: BTreeMap<String, Vec<String>>,
+}
+
+/// Makes the plan, and checks the rest of the request. Nothing is written.
+async fn make_plan(
+    cluster: &Cluster,
+    request: &RestoreRequest,
+    options: &RestoreOptions,
+    opened: &Opened,
+    target: &Discovery,
+) -> Result<Planned, RestoreError> {
+    let failed = |reason: String| RestoreError::Failed {
+        reason,
+        results: Box::default(),
+    };
+    let spec = &request.spec;
+    let volumes = ahead::read_volumes(opened).await.map_err(failed)?;
+    let nothing = HashSet::new();
+    let mut planning = plan::Facts {
+        entries: opened.entries(),
+        volumes: &volumes,
+        needed: &nothing,
+        spec,
+        target,
+        snapshots: opened.snapshots(),
+        priorities: &options.priorities,
+    };
+    let needed = match spec.with_dependencies {
+        Some(true) => {
+            let asked = plan::asked(&planning).map_err(RestoreError::Refused)?;
+            ahead::read_needs(opened, asked).await.map_err(failed)?
+        }
+        _ => HashSet::new(),
+    };
+    planning.needed = &needed;
+    let mut plan = plan::plan(&planning).map_err(RestoreError::Refused)?;
+    let contents = Contents::of(opened.entries());
+    let modifiers = Modifiers::read(spec.resource_modifiers.as_ref(), &contents, target)
+        .map_err(RestoreError::Refused)?;
+    for planned in &mut plan.types {
+        planned.modifiers = modifiers.for_type(&planned.group_resource);
+    }
+    let references = ahead::references(spec, &contents, target).map_err(RestoreError::Refused)?;
+    ahead::check_classes(cluster, spec, &plan, opened)
+        .await
+        .map_err(RestoreError::Refused)?;
+    for warning in ahead::check_targets(cluster, spec).await {
+        plan.results.warnings.add_ark(warning);
+    }
+    Ok(Planned {
+        plan,
+        modifiers,
+        references,
+    })
+}
+
+/// Says how a restore went; one that brought nothing and has errors has failed.
+fn conclude(finished: Finished, lost: bool, bytes: u64) -> Result<RestoreOutcome, RestoreError> {
     if finished.created + finished.there == 0 && finished.results.errors.count() > 0 {
         let errors = &finished.results.errors;
         let first = errors
@@ -318,7 +355,7 @@ async fn carry_out(
         items: finished.items,
         created: finished.created,
         existing: finished.there,
-        bytes: opened.bytes_read(),
+        bytes,
         counts: finished.counts,
         plan: None,
     })

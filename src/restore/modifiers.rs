@@ -113,7 +113,7 @@ impl Modifiers {
             match Rule::read(rule, at, contents, target) {
                 Ok(rule) => rules.push(rule),
                 Err(problem) => {
-                    problems.push(format!("resource modifiers: rule {}: {problem}", at + 1))
+                    problems.push(format!("resource modifiers: rule {}: {problem}", at + 1));
                 }
             }
         }

@@ -1,6 +1,10 @@
 use super::*;
 use crate::restore::testing::{api_type, entry};
 
+#[allow(
+    clippy::unwrap_in_result,
+    reason = "what is no YAML is the test's mistake"
+)]
 fn read(yaml: &str) -> Result<Modifiers, Vec<String>> {
     let entries = vec![
         entry("configmaps", "n", "a"),

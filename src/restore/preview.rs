@@ -167,7 +167,7 @@ impl Applier<'_> {
             differences: Vec::new(),
         };
         if planned.served.is_none() {
-            item.unchecked = "the definition of its type comes with the restore".to_owned();
+            "the definition of its type comes with the restore".clone_into(&mut item.unchecked);
             return item;
         }
         let prepared = match self.prepare(step, body) {
@@ -222,13 +222,12 @@ impl Applier<'_> {
                     let weighed = self.weigh(prepared, existing).await;
                     return self.judge(prepared, weighed, item);
                 }
-                Ok(None) => {}
                 Err(second) if error.kind == ClusterErrorKind::AlreadyExists => {
                     item.action = PlanAction::Conflict;
                     item.reason = format!("there already, but cannot be compared: {second}");
                     return;
                 }
-                Err(_) => {}
+                Ok(None) | Err(_) => {}
             }
         }
         refused(&error, item);
@@ -264,7 +263,7 @@ impl Applier<'_> {
             }
         };
         item.action = action;
-        item.reason = reason.to_owned();
+        reason.clone_into(&mut item.reason);
     }
 
     /// Says which types come in another version than they were stored in.

@@ -203,26 +203,7 @@ impl Applier<'_> {
                 reason: reason.to_owned(),
             });
         }
-        let references = if waves::is_definition(group_resource) {
-            References::To(Vec::new(), Vec::new())
-        } else {
-            self.owners
-                .references(&object, group_resource, namespace, |at| {
-                    let served = self.types.get(at)?.served.as_ref()?;
-                    Some((served.api_version(), served.kind.clone()))
-                })
-        };
-        let References::To(owners, lost) = references else {
-            self.later.push(*step, Waiting::Owner);
-            return Err(Unprepared {
-                outcome: Outcome::Later,
-                reason: String::new(),
-            });
-        };
-        for owner in lost {
-            self.report
-                .orphan(namespace, &owner, group_resource, &entry.name);
-        }
+        let owners = self.owners_of(step, &object, namespace)?;
         let afterwards = after::afterwards(&object, planned.status);
         if afterwards.status.is_none() && after::keeps_state(group_resource, &object) {
             self.report.drops_status(group_resource);
@@ -270,6 +251,43 @@ impl Applier<'_> {
             afterwards,
             _share: share,
         })
+    }
+
+    /// Returns the references to an object's owners, and notes those that are lost.
+    fn owners_of(
+        &self,
+        step: &Step,
+        object: &Object,
+        namespace: Option<&str>,
+    ) -> Result<Vec<Value>, Unprepared> {
+        let entry = &self.opened.entries()[step.entry];
+        let group_resource = self.types[step.planned_type].group_resource.as_str();
+        if waves::is_definition(group_resource) {
+            return Ok(Vec::new());
+        }
+        let served = |at: usize| {
+            let served = self.types.get(at)?.served.as_ref()?;
+            Some((served.api_version(), served.kind.clone()))
+        };
+        match self
+            .owners
+            .references(object, group_resource, namespace, served)
+        {
+            References::To(owners, lost) => {
+                for owner in lost {
+                    self.report
+                        .orphan(namespace, &owner, group_resource, &entry.name);
+                }
+                Ok(owners)
+            }
+            References::Wait => {
+                self.later.push(*step, Waiting::Owner);
+                Err(Unprepared {
+                    outcome: Outcome::Later,
+                    reason: String::new(),
+                })
+            }
+        }
     }
 
     async fn create(&self, prepared: &Prepared<'_>) -> Result<Created, ClusterError> {

@@ -526,7 +526,9 @@ pub(crate) async fn restore(
         ..RestoreOptions::default()
     };
     let location = &run.location.0;
-    match crate::restore::run(run.cluster, location, &request, &options, progress, cancel).await {
+    let engine = crate::restore::run(run.cluster, location, &request, &options, progress, cancel);
+    // Large, and within many others.
+    match Box::pin(engine).await {
         Ok(outcome) => Ok(Restored {
             results: outcome.results,
             items: outcome.items,

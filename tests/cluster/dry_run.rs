@@ -39,6 +39,7 @@ fn printed(output: &str) -> Result<(RestoreCounts, Vec<PlanItem>)> {
     ))
 }
 
+#[allow(clippy::too_many_lines, reason = "one story, told in order")]
 #[tokio::test]
 async fn a_dry_run_says_what_the_restore_does_and_changes_nothing() -> Result<()> {
     let plane = ControlPlane::shared().await;

@@ -203,6 +203,28 @@ async fn a_backup_of_velero_comes_back() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_backup_of_ark_0_10_is_restored_elsewhere() -> Result<()> {
+    let plane = ControlPlane::shared().await;
+    let ark = Installation::new(plane).await?;
+    // Ark 0.10 stored the same files one level deeper.
+    copy(&fixture("ark-0.9/zoo"), &ark.bucket().join("backups/zoo"))?;
+    let server = ark.serve().await?;
+    let target = crate::support::unique_name("ark-0-10");
+    let spec = RestoreSpec {
+        backup_name: "zoo".into(),
+        included_namespaces: vec!["zoo".into()],
+        included_resources: vec!["configmaps".into(), "secrets".into()],
+        namespace_mapping: [("zoo".to_owned(), target.clone())].into(),
+        ..RestoreSpec::default()
+    };
+    assert_clean_restore(&ark.restore("elsewhere", spec).await?);
+    let config_maps: Api<k8s_openapi::api::core::v1::ConfigMap> =
+        Api::namespaced(plane.client(), &target);
+    assert_eq!(config_maps.get("frozen").await?.immutable, Some(true));
+    server.stop()
+}
+
+#[tokio::test]
 async fn a_damaged_archive_is_refused_before_anything_is_made() -> Result<()> {
     let plane = ControlPlane::shared().await;
     let ark = Installation::new(plane).await?;

@@ -56,6 +56,7 @@ resourceModifierRules:
   strategicPatches: [{patchData: 'spec: {template: {spec: {containers: [{name: main, image: new/pause}]}}}'}]
 ";
 
+#[allow(clippy::too_many_lines, reason = "one story, told in order")]
 #[tokio::test]
 async fn named_objects_come_changed_and_with_what_they_need() -> Result<()> {
     let plane = ControlPlane::shared().await;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::Write as _;
 
 use tabwriter::TabWriter;
 
@@ -66,7 +67,6 @@ fn types(items: &[PlanItem]) -> anyhow::Result<String> {
         row[column(item.action)] += 1;
     }
     let mut drawn = TabWriter::new(Vec::new()).padding(3);
-    use std::io::Write as _;
     writeln!(
         drawn,
         "NAMESPACE\tTYPE\tCREATE\tUPDATE\tRECREATE\tSKIP\tCONFLICT"

@@ -21,6 +21,7 @@ use crate::client::restore::dry_run;
 use crate::client::{Outcome, objects, output, print_objects, wait};
 
 /// What to restore, and how.
+#[allow(clippy::struct_excessive_bools, reason = "flags are what they are")]
 #[derive(Args, Debug)]
 pub struct RestoreCreateArgs {
     /// Backup to restore from; with --from-backup or --from-schedule: name of the restore

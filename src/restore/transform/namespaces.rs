@@ -43,7 +43,9 @@ fn move_selector(object: &mut Object, key: &str, facts: &Facts) {
         if object::text(expression, &["key"]) == NAME_LABEL
             && let Some(Value::Array(names)) = expression.get_mut("values")
         {
-            names.iter_mut().for_each(|name| map(name, facts));
+            for name in names {
+                map(name, facts);
+            }
         }
     }
 }

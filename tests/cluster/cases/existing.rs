@@ -1,5 +1,7 @@
 //! Cases 69 to 74 and 83: objects that are there already.
 
+use std::fmt::Write as _;
+
 use ark::api::{ExistingResourcePolicy, RestoreSpec};
 use serde_json::json;
 
@@ -45,7 +47,8 @@ async fn case_69_many_that_are_there_are_asked_for_in_bulk() -> Result<()> {
     let case = Case::new(69).await?;
     let mut yaml = String::new();
     for n in 0..MANY {
-        yaml += &format!(
+        let _ = write!(
+            yaml,
             "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: thing-{n:03}, namespace: NAME}}, data: {{n: '{n}'}}}}\n---\n"
         );
     }

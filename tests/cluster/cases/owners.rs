@@ -70,3 +70,65 @@ metadata:
     assert_eq!(*at(&cub, "/metadata/ownerReferences"), Value::Null);
     Ok(())
 }
+
+#[tokio::test]
+async fn case_84_a_job_belongs_to_its_cron_job() -> Result<()> {
+    let case = Case::new(84).await?;
+    let template = "{spec: {restartPolicy: Never, containers: [{name: main, image: pause}]}}";
+    case.restore(&format!(
+        "
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: nightly-1
+  namespace: NAME
+  ownerReferences: [{{apiVersion: batch/v1, kind: CronJob, name: nightly, uid: u-cron, controller: true}}]
+spec: {{suspend: true, template: {template}}}
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: {{name: nightly, namespace: NAME, uid: u-cron}}
+spec: {{schedule: '0 0 1 1 *', suspend: true, jobTemplate: {{spec: {{template: {template}}}}}}}
+"
+    ))
+    .await?;
+    let nightly = case.must_get("cronjobs.batch", "nightly").await?;
+    let job = case.must_get("jobs.batch", "nightly-1").await?;
+    assert_eq!(
+        job["metadata"]["ownerReferences"][0]["uid"],
+        nightly["metadata"]["uid"]
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn case_84_what_belongs_to_a_workload_comes_after_it() -> Result<()> {
+    let case = Case::new(84).await?;
+    // The type of the dependent comes first otherwise.
+    case.restore(
+        "
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: settings
+  namespace: NAME
+  ownerReferences: [{apiVersion: apps/v1, kind: Deployment, name: web, uid: u-web}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: NAME, uid: u-web}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: web}}
+  template: {metadata: {labels: {app: web}}, spec: {containers: [{name: main, image: pause}]}}
+",
+    )
+    .await?;
+    let web = case.must_get("deployments.apps", "web").await?;
+    let settings = case.must_get("configmaps", "settings").await?;
+    assert_eq!(
+        settings["metadata"]["ownerReferences"][0]["uid"],
+        web["metadata"]["uid"]
+    );
+    Ok(())
+}

@@ -142,6 +142,18 @@ async fn case_20_a_namespace_being_deleted_is_waited_for_once() -> Result<()> {
             .is_some()
     );
 
+    // A mapping onto it is named beforehand.
+    let onto = RestoreSpec {
+        included_namespaces: vec![other.clone()],
+        namespace_mapping: [(other.clone(), case.name.clone())].into(),
+        ..RestoreSpec::default()
+    };
+    let outcome = case.restore_as(yaml, onto).await;
+    assert!(
+        format!("{outcome:?}").contains("is being deleted; the restore waits"),
+        "{outcome:?}"
+    );
+
     // Once it is gone, it is made anew.
     case.options.terminating_timeout = Duration::from_mins(1);
     let free = async {

@@ -134,6 +134,7 @@ spec:
     Ok(())
 }
 
+#[allow(clippy::too_many_lines, reason = "one story, told in order")]
 #[tokio::test]
 async fn case_15_objects_of_old_versions_are_converted() -> Result<()> {
     let case = Case::new(15).await?;
