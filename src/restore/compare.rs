@@ -3,7 +3,7 @@
 //! Both sides went through the same rules, so that what those give up (addresses, bindings, tokens) does not count. On
 //! top of that, what servers and controllers write while an object lives is passed over here.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::api::{Difference, labels};
 
@@ -197,6 +197,18 @@ fn is_empty(value: &Value) -> bool {
         Value::String(text) => text.is_empty(),
         Value::Bool(_) | Value::Number(_) => false,
     }
+}
+
+/// Returns the merge patch with which a released volume waits for the claim that it is stored with, which was its last
+/// one, too: without that claim's UID it is bound to the next one of the name (case 54). `None` if its last claim was
+/// another.
+pub(super) fn claim_to_forget(stored: &Object, released: &Object) -> Option<Value> {
+    let claim = |volume| {
+        ["namespace", "name"].map(|key| object::text(volume, &["spec", "claimRef", key]).to_owned())
+    };
+    let [namespace, name] = claim(stored);
+    (!name.is_empty() && claim(released) == [namespace, name])
+        .then(|| json!({"spec": {"claimRef": {"uid": null, "resourceVersion": null}}}))
 }
 
 /// Returns the merge patch that gives an existing service account what the stored one has and it lacks (case 45):

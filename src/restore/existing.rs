@@ -45,6 +45,16 @@ pub(super) const TOLD: &[Told] = &[
         says: "gets the secrets, pull secrets, labels and annotations that it lacks",
     },
     Told {
+        cases: "54",
+        about: "a volume that is released, and was of the claim that it is stored with",
+        says: "forgets that claim's UID, so that the restored claim gets it back with what is on it",
+    },
+    Told {
+        cases: "54",
+        about: "an object that is being deleted",
+        says: "waited for, then created; an error if it does not go",
+    },
+    Told {
         cases: "41, 74",
         about: "refused for another reason while something is in its place",
         says: "compared with that",
@@ -84,7 +94,7 @@ pub(super) enum Place {
 pub(super) enum Weighed {
     /// This restore made it.
     Own,
-    /// It is the same, but for what an account lacks.
+    /// It is the same, but for what an account lacks, or a volume has to forget.
     Same(Option<Value>),
     /// It differs.
     Differs {
@@ -215,10 +225,14 @@ impl Applier<'_> {
             return Weighed::Same(None);
         };
         let version = object::text(&existing, &["metadata", "resourceVersion"]).to_owned();
+        let released = object::text(&existing, &["status", "phase"]) == "Released";
         let mut existing = self.in_place(prepared, existing);
         // What belongs to whom is compared by nobody: the owners' UIDs are others.
         object::remove(&mut stored, &["metadata"], &["ownerReferences"]);
         let mut lacks = None;
+        if prepared.group_resource == "persistentvolumes" && released {
+            lacks = compare::claim_to_forget(&stored, &existing);
+        }
         if prepared.group_resource == "serviceaccounts" {
             lacks = compare::missing_of_account(&stored, &existing);
             compare::without_merged(&mut stored);

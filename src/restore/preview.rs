@@ -237,6 +237,10 @@ impl Applier<'_> {
     fn judge(&self, prepared: &Prepared<'_>, weighed: Weighed, item: &mut PlanItem) {
         let (action, reason) = match weighed {
             Weighed::Own | Weighed::Same(None) => (PlanAction::Skip, "there already, and the same"),
+            Weighed::Same(Some(_)) if prepared.group_resource == "persistentvolumes" => (
+                PlanAction::Update,
+                "there already, and released; its claim gets it back",
+            ),
             Weighed::Same(Some(_)) => (
                 PlanAction::Update,
                 "there already; gets the secrets, labels and annotations that it lacks",

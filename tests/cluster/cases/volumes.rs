@@ -106,6 +106,50 @@ async fn case_53_a_volume_that_is_there_and_bound_stays() -> Result<()> {
 }
 
 #[tokio::test]
+async fn case_54_a_claim_that_was_lost_gets_its_released_volume_back() -> Result<()> {
+    let case = Case::new(54).await?;
+    let yaml = CLASS.to_owned() + &volume("Retain") + CLAIM;
+    case.restore(&yaml).await?;
+    let phase = async |resource: &str, of: &str, wanted: &str| {
+        crate::support::wait_until(
+            &format!("a volume or claim is {wanted}"),
+            PATIENCE,
+            async || {
+                let there = match resource {
+                    "persistentvolumes" => case.must_get_global(resource, of).await?,
+                    _ => case.must_get(resource, of).await?,
+                };
+                Ok((there["status"]["phase"] == wanted).then_some(()))
+            },
+        )
+        .await
+    };
+    phase("persistentvolumeclaims", "data", "Bound").await?;
+    let before = case
+        .must_get_global("persistentvolumes", &case.name)
+        .await?;
+    let claims: kube::Api<k8s_openapi::api::core::v1::PersistentVolumeClaim> =
+        kube::Api::namespaced(case.client.clone(), &case.name);
+    claims
+        .delete("data", &kube::api::DeleteParams::default())
+        .await?;
+    phase("persistentvolumes", &case.name, "Released").await?;
+
+    case.store("later", &yaml).await?;
+    assert_silent(&case.run("later", "later", RestoreSpec::default()).await?);
+    phase("persistentvolumeclaims", "data", "Bound").await?;
+    let after = case
+        .must_get_global("persistentvolumes", &case.name)
+        .await?;
+    assert_eq!(before["metadata"]["uid"], after["metadata"]["uid"]);
+    assert_ne!(
+        before["spec"]["claimRef"]["uid"],
+        after["spec"]["claimRef"]["uid"]
+    );
+    Ok(())
+}
+
+#[tokio::test]
 async fn case_57_a_volume_that_is_kept_finds_its_claim_again() -> Result<()> {
     let case = Case::new(57).await?;
     let target = format!("{}-new", case.name);
