@@ -9,6 +9,7 @@ use ark::restore::RestoreError;
 use serde_json::json;
 
 use crate::cases::{Case, assert_said, assert_silent};
+use crate::support::control_plane::{ControlPlane, Options};
 use crate::support::webhook::{Answer, Webhook};
 use crate::support::{PATIENCE, wait_until};
 
@@ -20,7 +21,7 @@ const THINGS: &str = "
 {apiVersion: v1, kind: Secret, metadata: {name: c, namespace: NAME}}
 ";
 
-async fn guarded(number: u32, answer: Answer) -> Result<(Case, Webhook)> {
+async fn guarded(number: u32, answer: Answer) -> Result<(Case<'static>, Webhook)> {
     let mut case = Case::new(number).await?;
     case.options.refused_timeout = PATIENCE;
     case.options.unavailable_timeout = PATIENCE;
@@ -92,6 +93,49 @@ async fn a_webhook_that_goes_on_to_deny_is_an_error_of_what_it_denies() -> Resul
     assert!(webhook.asked() - before > 2, "they were tried again");
     case.must_get("secrets", "c").await?;
     Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_patience_slows_a_restore_and_fails_nothing() -> Result<()> {
+    // One write at a time: what comes beside it is refused with 429 and Retry-After.
+    let options = Options::default()
+        .api_server_flag("--enable-priority-and-fairness=false")
+        .api_server_flag("--max-mutating-requests-inflight=1");
+    let plane = ControlPlane::start(options).await?;
+    let case = Case::on(&plane, 683).await?;
+    let mut yaml = String::new();
+    for n in 0..200 {
+        let _ = write!(
+            yaml,
+            "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: thing-{n}, namespace: NAME}}}}\n---\n"
+        );
+    }
+    let before = refused_for_now(&case.client).await?;
+    let outcome = case.restore(&yaml).await?;
+    // With the namespace.
+    assert_eq!((outcome.created, outcome.items), (201, 201));
+    assert!(
+        refused_for_now(&case.client).await? > before,
+        "the server did ask for patience"
+    );
+    Ok(())
+}
+
+/// Returns how many creates of ConfigMaps the API server has answered with 429.
+async fn refused_for_now(client: &kube::Client) -> Result<f64> {
+    let metrics = client
+        .request_text(http::Request::get("/metrics").body(Vec::new())?)
+        .await?;
+    metrics
+        .lines()
+        .filter(|line| {
+            line.starts_with("apiserver_request_total{")
+                && ["code=\"429\"", "resource=\"configmaps\"", "verb=\"POST\""]
+                    .iter()
+                    .all(|label| line.contains(label))
+        })
+        .map(|line| Ok(line.rsplit(' ').next().unwrap_or_default().parse::<f64>()?))
+        .sum()
 }
 
 #[tokio::test]

@@ -39,20 +39,26 @@ use crate::support::stored::{self, Folder};
 use crate::support::unique_name;
 
 /// A case of the table: a store of its own, and a namespace that is removed at the end.
-pub(crate) struct Case {
+pub(crate) struct Case<'plane> {
     pub(crate) cluster: Cluster,
     pub(crate) client: kube::Client,
     pub(crate) options: RestoreOptions,
-    plane: &'static ControlPlane,
+    plane: &'plane ControlPlane,
     _folder: Folder,
     location: Location,
     /// A name for namespaces and cluster-scoped objects that no other test uses; the namespace is not there yet.
     pub(crate) name: String,
 }
 
-impl Case {
+impl Case<'static> {
     pub(crate) async fn new(number: u32) -> Result<Self> {
-        let plane = ControlPlane::shared().await;
+        Self::on(ControlPlane::shared().await, number).await
+    }
+}
+
+impl<'plane> Case<'plane> {
+    /// A case on a control plane of its own.
+    pub(crate) async fn on(plane: &'plane ControlPlane, number: u32) -> Result<Self> {
         let folder = Folder::new()?;
         let location = folder.location().await?;
         Ok(Self {
