@@ -103,6 +103,18 @@ async fn a_server_that_asks_for_patience_slows_a_restore_and_fails_nothing() -> 
         .api_server_flag("--max-mutating-requests-inflight=1");
     let plane = ControlPlane::start(options).await?;
     let case = Case::on(&plane, 683).await?;
+    // The members of system:masters are never asked.
+    case.apply(
+        "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: NAME}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: NAME}]
+",
+    )
+    .await?;
+    let case = case.impersonating(&case.name).await?;
     let mut yaml = String::new();
     for n in 0..200 {
         let _ = write!(
