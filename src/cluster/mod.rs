@@ -18,5 +18,5 @@ pub use error::{ClusterError, ClusterErrorKind};
 pub use exec::{Exec, ExecEnd, Output, ProcessEnd};
 pub use item::{Item, ItemHeader};
 pub use list::{ListScope, Page, PageRequest};
-pub use objects::{CreateOptions, Created, NamespaceState};
+pub use objects::{CreateOptions, Created, NamespaceState, Propagation};
 pub use request::{Cluster, RequestStats};

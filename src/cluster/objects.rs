@@ -1,7 +1,7 @@
 //! Single objects: read, created, changed and removed as bytes.
 
 use bytes::Bytes;
-use http::Method;
+use http::{Method, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
@@ -37,6 +37,18 @@ pub struct Created {
     /// The UID it got.
     #[serde(default)]
     pub uid: String,
+    /// The fields that its type does not have and the server has dropped.
+    #[serde(skip)]
+    pub dropped: Vec<String>,
+}
+
+/// What becomes of what belongs to an object that is deleted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Propagation {
+    /// It is deleted, too.
+    Background,
+    /// It stays, without an owner.
+    Orphan,
 }
 
 #[derive(Deserialize)]
@@ -83,8 +95,8 @@ impl Cluster {
             "{}?fieldManager={FIELD_MANAGER}{dry_run}{strict}",
             api_type.path(namespace)
         );
-        let answer = self
-            .send(
+        let (headers, answer) = self
+            .exchange(
                 &action,
                 Method::POST,
                 &path,
@@ -94,7 +106,13 @@ impl Cluster {
             .await?;
         let created: MetadataOnly = serde_json::from_slice(&answer)
             .map_err(|error| ClusterError::malformed(&action, error.to_string()))?;
-        Ok(created.metadata)
+        let warnings = headers.get_all(header::WARNING).iter();
+        Ok(Created {
+            dropped: warnings
+                .filter_map(|warning| unknown_field(warning.to_str().ok()?))
+                .collect(),
+            ..created.metadata
+        })
     }
 
     /// Changes an object by a merge patch and returns it as it is then.
@@ -109,6 +127,18 @@ impl Cluster {
             .await
     }
 
+    /// Checks whether an object may be changed by a merge patch. Nothing is stored.
+    pub async fn try_merge_patch(
+        &self,
+        api_type: &ApiType,
+        namespace: Option<&str>,
+        name: &str,
+        patch: &serde_json::Value,
+    ) -> Result<Bytes, ClusterError> {
+        self.send_patch(api_type, (namespace, name), ("", "&dryRun=All"), patch)
+            .await
+    }
+
     /// Changes a subresource of an object, such as `status`, by a merge patch.
     pub async fn merge_patch_part(
         &self,
@@ -117,10 +147,21 @@ impl Cluster {
         subresource: &str,
         patch: &serde_json::Value,
     ) -> Result<Bytes, ClusterError> {
+        self.send_patch(api_type, (namespace, name), (subresource, ""), patch)
+            .await
+    }
+
+    async fn send_patch(
+        &self,
+        api_type: &ApiType,
+        (namespace, name): (Option<&str>, &str),
+        (subresource, option): (&str, &str),
+        patch: &serde_json::Value,
+    ) -> Result<Bytes, ClusterError> {
         let action = describe("patch", api_type, namespace, name);
         let slash = if subresource.is_empty() { "" } else { "/" };
         let path = format!(
-            "{}{slash}{subresource}?fieldManager={FIELD_MANAGER}",
+            "{}{slash}{subresource}?fieldManager={FIELD_MANAGER}{option}",
             object_path(api_type, namespace, name)
         );
         let body = patch.to_string().into();
@@ -151,19 +192,24 @@ impl Cluster {
             .await
     }
 
-    /// Deletes the object with this UID, and what belongs to it after it; fine if it is gone.
+    /// Deletes the object with this UID; fine if it is gone.
     pub async fn delete(
         &self,
         api_type: &ApiType,
         namespace: Option<&str>,
         name: &str,
         uid: &str,
+        propagation: Propagation,
     ) -> Result<(), ClusterError> {
         let action = describe("delete", api_type, namespace, name);
         let path = object_path(api_type, namespace, name);
+        let propagation = match propagation {
+            Propagation::Background => "Background",
+            Propagation::Orphan => "Orphan",
+        };
         let options = serde_json::json!({
             "apiVersion": "v1", "kind": "DeleteOptions",
-            "preconditions": {"uid": uid}, "propagationPolicy": "Background",
+            "preconditions": {"uid": uid}, "propagationPolicy": propagation,
         });
         let body = options.to_string().into();
         match self
@@ -228,6 +274,13 @@ pub enum NamespaceState {
     Terminating,
 }
 
+/// Returns the field that a `Warning` header calls unknown: `299 - "unknown field \"spec.web\""`.
+fn unknown_field(warning: &str) -> Option<String> {
+    let (_, rest) = warning.split_once("unknown field \\\"")?;
+    let (field, _) = rest.split_once("\\\"")?;
+    Some(field.to_owned())
+}
+
 fn object_path(api_type: &ApiType, namespace: Option<&str>, name: &str) -> String {
     format!("{}/{}", api_type.path(namespace), encode(name))
 }
@@ -240,5 +293,24 @@ fn describe(verb: &str, api_type: &ApiType, namespace: Option<&str>, name: &str)
     match namespace {
         Some(namespace) => format!("{verb} {} {namespace}/{name}", api_type.group_resource()),
         None => format!("{verb} {} {name}", api_type.group_resource()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_name_unknown_fields() {
+        for (warning, field) in [
+            (r#"299 - "unknown field \"spec.web\"""#, Some("spec.web")),
+            (
+                r#"299 - "unknown field \"spec.list[0].it\"""#,
+                Some("spec.list[0].it"),
+            ),
+            (r#"299 - "v1 Endpoints is deprecated""#, None),
+        ] {
+            assert_eq!(unknown_field(warning).as_deref(), field, "{warning}");
+        }
     }
 }

@@ -83,6 +83,19 @@ impl Cluster {
         accept: &str,
         body: Option<(&str, Bytes)>,
     ) -> Result<Bytes, ClusterError> {
+        let (_, bytes) = self.exchange(action, method, path, accept, body).await?;
+        Ok(bytes)
+    }
+
+    /// Sends one request and returns the answer's headers and body; any status but success is an error.
+    pub(super) async fn exchange(
+        &self,
+        action: &str,
+        method: Method,
+        path: &str,
+        accept: &str,
+        body: Option<(&str, Bytes)>,
+    ) -> Result<(http::HeaderMap, Bytes), ClusterError> {
         self.admit().await;
         let mut request = Request::builder()
             .method(method)
@@ -104,19 +117,19 @@ impl Cluster {
             .await
             .map_err(|error| ClusterError::unreachable(action, chain(&error)))?;
         let status = response.status();
-        let retry_after = response
-            .headers()
+        let (parts, body) = response.into_parts();
+        let retry_after = parts
+            .headers
             .get(header::RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.parse().ok())
             .map(Duration::from_secs);
-        let bytes = response
-            .into_body()
+        let bytes = body
             .collect()
             .await
             .map_err(|error| ClusterError::unreachable(action, chain(&error)))?
             .to_bytes();
         if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {
-            Ok(bytes)
+            Ok((parts.headers, bytes))
         } else {
             Err(ClusterError::from_answer(
                 action,

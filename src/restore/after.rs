@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::api::FIELD_MANAGER;
 use crate::cluster::{ClusterError, ClusterErrorKind};
 
 use super::apply::Applier;
@@ -56,10 +57,35 @@ pub(super) fn keeps_state(group_resource: &str, stored: &Object) -> bool {
     custom && object::at(stored, &["status"]).is_some_and(|status| !status.is_empty())
 }
 
+/// Returns what of `wanted` is still to be done to an object that this restore created before: nothing once anybody
+/// else has written to it.
+fn left_to_do(wanted: &Afterwards, existing: &Object) -> Afterwards {
+    let entries = || object::list(existing, &["metadata", "managedFields"]);
+    let text = object::text;
+    if entries().any(|entry| text(entry, &["manager"]) != FIELD_MANAGER) {
+        return Afterwards::default();
+    }
+    let has_status = entries().any(|entry| text(entry, &["subresource"]) == "status");
+    Afterwards {
+        status: wanted.status.clone().filter(|_| !has_status),
+        managers: wanted.managers.clone(),
+    }
+}
+
 impl Applier<'_> {
+    /// Ends what was begun with an object that this restore has created: the answer was lost, or the server died.
+    pub(super) async fn finish_own(&self, prepared: &Prepared<'_>, existing: &Object) {
+        if prepared.emptied {
+            self.report
+                .emptied(prepared.namespace.unwrap_or_default(), prepared.name);
+        }
+        let left = left_to_do(&prepared.afterwards, existing);
+        self.follow_up(prepared, &left).await;
+    }
+
     /// Does what follows a create. Failures are reported; the object is there all the same.
-    pub(super) async fn follow_up(&self, prepared: &Prepared<'_>) {
-        if let Some(status) = &prepared.afterwards.status
+    pub(super) async fn follow_up(&self, prepared: &Prepared<'_>, afterwards: &Afterwards) {
+        if let Some(status) = &afterwards.status
             && let Err(error) = self.put_status(prepared, status).await
         {
             self.report.warn(
@@ -71,7 +97,7 @@ impl Applier<'_> {
                 ),
             );
         }
-        if let Some(managers) = &prepared.afterwards.managers {
+        if let Some(managers) = &afterwards.managers {
             let patch = json!({"metadata": {"managedFields": managers}});
             match self.patch_part(prepared, "", &patch).await {
                 Ok(()) => {}
@@ -146,6 +172,44 @@ mod tests {
             };
             let found = afterwards(&object, by_type);
             assert_eq!(found.status.is_some(), restored, "{annotation} {by_type}");
+        }
+    }
+
+    #[test]
+    fn what_was_begun_is_ended_unless_somebody_else_has_written_since() {
+        let wanted = Afterwards {
+            status: Some(json!({"a": 1})),
+            managers: Some(json!([])),
+        };
+        let entry = |manager: &str, subresource: &str| json!({"manager": manager, "subresource": subresource});
+        for (entries, status, managers) in [
+            (vec![entry(FIELD_MANAGER, "")], true, true),
+            (
+                vec![entry(FIELD_MANAGER, ""), entry(FIELD_MANAGER, "status")],
+                false,
+                true,
+            ),
+            (
+                vec![entry(FIELD_MANAGER, ""), entry("operator", "status")],
+                false,
+                false,
+            ),
+            (
+                vec![entry(FIELD_MANAGER, ""), entry("kubectl", "")],
+                false,
+                false,
+            ),
+        ] {
+            let existing = json!({"metadata": {"managedFields": entries}});
+            let Value::Object(existing) = existing else {
+                panic!("no object");
+            };
+            let left = left_to_do(&wanted, &existing);
+            assert_eq!(
+                (left.status.is_some(), left.managers.is_some()),
+                (status, managers),
+                "{existing:?}"
+            );
         }
     }
 

@@ -3,7 +3,7 @@
 //! Both sides went through the same rules, so that what those give up (addresses, bindings, tokens) does not count. On
 //! top of that, what servers and controllers write while an object lives is passed over here.
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use crate::api::{Difference, labels};
 
@@ -110,11 +110,34 @@ fn neutral(group_resource: &str, object: &mut Object) {
                 .any(|start| key.starts_with(start))
         });
     }
+    if group_resource == "pods" {
+        without_account_volume(object);
+    }
     if group_resource == "clusterroles.rbac.authorization.k8s.io"
         && object.get("aggregationRule").is_some_and(Value::is_object)
     {
         // Filled in from other roles.
         object.shift_remove("rules");
+    }
+}
+
+/// Takes out the volume with the account's token that the API server adds to each Pod, under a name of its own each time
+/// (case 28).
+fn without_account_volume(pod: &mut Object) {
+    const STARTS: &str = "kube-api-access-";
+    let Some(spec) = object::at_mut(pod, &["spec"]) else {
+        return;
+    };
+    let retain = |list: Option<&mut Value>| {
+        if let Some(list) = list.and_then(Value::as_array_mut) {
+            list.retain(|one| !name_of(one).is_some_and(|name| name.starts_with(STARTS)));
+        }
+    };
+    retain(spec.get_mut("volumes"));
+    for containers in ["containers", "initContainers"] {
+        for container in object::list_mut(spec, &[containers]) {
+            retain(container.get_mut("volumeMounts"));
+        }
     }
 }
 
@@ -197,78 +220,6 @@ fn is_empty(value: &Value) -> bool {
         Value::String(text) => text.is_empty(),
         Value::Bool(_) | Value::Number(_) => false,
     }
-}
-
-/// Returns the merge patch with which a released volume waits for the claim that it is stored with, which was its last
-/// one, too: without that claim's UID it is bound to the next one of the name (case 54). `None` if its last claim was
-/// another.
-pub(super) fn claim_to_forget(stored: &Object, released: &Object) -> Option<Value> {
-    let claim = |volume| {
-        ["namespace", "name"].map(|key| object::text(volume, &["spec", "claimRef", key]).to_owned())
-    };
-    let [namespace, name] = claim(stored);
-    (!name.is_empty() && claim(released) == [namespace, name])
-        .then(|| json!({"spec": {"claimRef": {"uid": null, "resourceVersion": null}}}))
-}
-
-/// Returns the merge patch that gives an existing service account what the stored one has and it lacks (case 45):
-/// secrets and pull secrets by name, labels and annotations by key. Nothing is removed. `None` if nothing is missing.
-pub(super) fn missing_of_account(stored: &Object, existing: &Object) -> Option<Value> {
-    let mut patch = Map::new();
-    for list in ["secrets", "imagePullSecrets"] {
-        let name = |reference: &Value| {
-            reference
-                .get("name")
-                .and_then(Value::as_str)
-                .map(str::to_owned)
-        };
-        let items = |object: &Object| -> Vec<Value> {
-            object
-                .get(list)
-                .and_then(Value::as_array)
-                .cloned()
-                .unwrap_or_default()
-        };
-        let mut all = items(existing);
-        let there = all.len();
-        for reference in items(stored) {
-            if !all.iter().any(|known| name(known) == name(&reference)) {
-                all.push(reference);
-            }
-        }
-        if all.len() > there {
-            patch.insert(list.to_owned(), Value::Array(all));
-        }
-    }
-    let mut metadata = Map::new();
-    for field in ["labels", "annotations"] {
-        let keys = |object: &Object| {
-            object::at(object, &["metadata", field])
-                .cloned()
-                .unwrap_or_default()
-        };
-        let known = keys(existing);
-        let missing: Object = keys(stored)
-            .into_iter()
-            // An account that was there before is not one that the restore made.
-            .filter(|(key, _)| !known.contains_key(key) && !MARKS.contains(&key.as_str()))
-            .collect();
-        if !missing.is_empty() {
-            metadata.insert(field.to_owned(), Value::Object(missing));
-        }
-    }
-    if !metadata.is_empty() {
-        patch.insert("metadata".to_owned(), Value::Object(metadata));
-    }
-    (!patch.is_empty()).then_some(Value::Object(patch))
-}
-
-/// Takes out of both accounts what merging has made the same, or left because it was more than was stored.
-pub(super) fn without_merged(account: &mut Object) {
-    for list in ["secrets", "imagePullSecrets"] {
-        account.shift_remove(list);
-    }
-    object::remove(account, &["metadata"], &["labels", "annotations"]);
 }
 
 #[cfg(test)]
@@ -380,33 +331,18 @@ mod tests {
                 json!({"spec": {"volumeName": "b"}}),
                 false,
             ),
+            (
+                "pods",
+                json!({"spec": {"volumes": [{"name": "kube-api-access-a"}],
+                    "containers": [{"name": "main", "volumeMounts": [{"name": "kube-api-access-a"}]}]}}),
+                json!({"spec": {"volumes": [{"name": "kube-api-access-b"}],
+                    "containers": [{"name": "main", "volumeMounts": [{"name": "kube-api-access-b"}]}]}}),
+                true,
+            ),
         ] {
             let found = paths(of, object(stored.clone()), object(existing));
             assert_eq!(found.is_empty(), same, "{of} {stored}: {found:?}");
         }
-    }
-
-    #[test]
-    fn accounts_get_what_they_lack() {
-        let stored = object(json!({
-            "metadata": {"labels": {"a": "1", "b": "2", "ark-restore": "r"}, "annotations": {"c": "3"}},
-            "secrets": [{"name": "s"}], "imagePullSecrets": [{"name": "registry"}, {"name": "other"}],
-        }));
-        let existing = object(json!({
-            "metadata": {"labels": {"a": "mine"}},
-            "imagePullSecrets": [{"name": "other"}, {"name": "mine"}],
-        }));
-        assert_eq!(
-            missing_of_account(&stored, &existing).unwrap(),
-            json!({
-                "secrets": [{"name": "s"}],
-                "imagePullSecrets": [{"name": "other"}, {"name": "mine"}, {"name": "registry"}],
-                "metadata": {"labels": {"b": "2"}, "annotations": {"c": "3"}},
-            }),
-            "case 45"
-        );
-        let bare = object(json!({"metadata": {"name": "default"}}));
-        assert_eq!(missing_of_account(&bare, &existing), None);
     }
 
     #[test]

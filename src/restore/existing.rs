@@ -2,19 +2,21 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::api::{Difference, ExistingResourcePolicy};
-use crate::cluster::{ClusterError, ClusterErrorKind, ListScope, PageRequest};
+use crate::cluster::{ClusterError, ClusterErrorKind};
 
 use super::apply::Applier;
-use super::compare;
 use super::object::{self, Object};
+use super::replace::Existing;
 use super::report::Outcome;
 use super::rules::Told;
 use super::step::Prepared;
 use super::transform::transform;
+use super::treatment::{Situation, Treatment, treat};
+use super::{compare, owed};
 
 /// What is done, for the page of rules.
 pub(super) const TOLD: &[Told] = &[
@@ -36,13 +38,30 @@ pub(super) const TOLD: &[Told] = &[
     Told {
         cases: "72",
         about: "different, policy `recreate`",
-        says: "deleted, with what its controllers made of it, and created; but never a namespace, a definition, a volume or \
-               a claim",
+        says: "deleted and created, once the API server has said that it would take the stored one; what belongs to it \
+               stays and is taken over, but for a Job's Pods. Never a namespace, a definition, a volume, a claim, a \
+               volume snapshot, nor what a controller makes: left with a warning",
+    },
+    Told {
+        cases: "70",
+        about: "different, without a namespace, while namespaces are mapped",
+        says: "left with a warning, whatever the policy: it may belong to the original namespace",
+    },
+    Told {
+        cases: "53",
+        about: "a volume that has another claim",
+        says: "left with a warning, whatever the policy",
+    },
+    Told {
+        cases: "84",
+        about: "an object that refers to an owner of the same name which is gone",
+        says: "refers to the restored one",
     },
     Told {
         cases: "45",
         about: "a service account",
-        says: "gets the secrets, pull secrets, labels and annotations that it lacks",
+        says: "gets the secrets, pull secrets, labels and annotations that it lacks; the default one of a new namespace \
+               becomes the stored one",
     },
     Told {
         cases: "54",
@@ -66,18 +85,10 @@ pub(super) const TOLD: &[Told] = &[
     },
 ];
 
-/// How long an object that is being deleted is waited for.
+/// How long an object that is being deleted is waited for, beyond the grace that it was given.
 const DELETION_PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is looked at.
 const DELETION_PAUSE: Duration = Duration::from_millis(250);
-
-/// Types of which nothing is recreated: too much hangs on them, or goes with them.
-pub(super) const NEVER_RECREATED: [&str; 4] = [
-    "namespaces",
-    "customresourcedefinitions.apiextensions.k8s.io",
-    "persistentvolumes",
-    "persistentvolumeclaims",
-];
 
 /// What is in the object's place.
 pub(super) enum Place {
@@ -87,22 +98,20 @@ pub(super) enum Place {
     Cleared,
     /// An object, and how that settles the matter.
     Taken(Outcome),
+    /// An object that would make room, if what takes its place were not refused for now.
+    Held(ClusterError),
 }
 
 /// How an object that is there compares with the stored one.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Weighed {
-    /// This restore made it.
-    Own,
-    /// It is the same, but for what an account lacks, or a volume has to forget.
-    Same(Option<Value>),
-    /// It differs.
-    Differs {
-        /// In what.
-        differences: Vec<Difference>,
-        /// The merge patch that makes it the stored one.
-        patch: Object,
-    },
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Weighed {
+    /// In what it differs; nothing if it is the same.
+    pub(super) differences: Vec<Difference>,
+    /// The merge patch that makes it the stored one.
+    pub(super) patch: Object,
+    /// The merge patch that it gets whatever the policy: what an account lacks, what a volume has to forget, the UID of
+    /// an owner that is another one now.
+    pub(super) owed: Object,
 }
 
 impl Applier<'_> {
@@ -122,7 +131,7 @@ impl Applier<'_> {
 
     /// Looks at what is in the place of an object that could not be created for `refusal`.
     pub(super) async fn look(&self, prepared: &Prepared<'_>, refusal: &ClusterError) -> Place {
-        let deadline = Instant::now() + DELETION_PATIENCE;
+        let started = Instant::now();
         loop {
             let existing = match self.get(prepared).await {
                 Ok(Some(existing)) => existing,
@@ -140,10 +149,10 @@ impl Applier<'_> {
                     return Place::Taken(Outcome::Different);
                 }
             };
-            if object::text(&existing, &["metadata", "deletionTimestamp"]).is_empty() {
+            if !is_going(&existing) {
                 return self.settle(prepared, existing).await;
             }
-            if Instant::now() >= deadline {
+            if started.elapsed() >= self.deletion_patience(&existing) {
                 self.report.fail_object(
                     prepared.namespace,
                     prepared.group_resource,
@@ -152,16 +161,14 @@ impl Applier<'_> {
                 );
                 return Place::Taken(Outcome::Failed);
             }
-            tokio::time::sleep(DELETION_PAUSE).await;
+            self.pause_for_deletion().await;
         }
     }
 
     /// Deals with an object that a listing has found.
     pub(super) async fn meet(&self, prepared: &Prepared<'_>, found: &[u8]) -> Place {
         match serde_json::from_slice::<Object>(found) {
-            Ok(mut existing)
-                if object::text(&existing, &["metadata", "deletionTimestamp"]).is_empty() =>
-            {
+            Ok(mut existing) if !is_going(&existing) => {
                 // Items of lists may come without them.
                 existing.shift_remove("apiVersion");
                 existing.shift_remove("kind");
@@ -179,64 +186,80 @@ impl Applier<'_> {
         let uid = object::text(&existing, &["metadata", "uid"]).to_owned();
         self.owners
             .is_there(prepared.stored_uid, &uid, prepared.namespace);
-        let outcome = match self.weigh(prepared, existing).await {
-            Weighed::Own | Weighed::Same(None) => Outcome::There,
-            Weighed::Same(Some(patch)) => match self.patch(prepared, &patch).await {
-                Ok(()) => Outcome::Updated,
-                Err(error) => {
-                    self.fail(prepared, &error);
-                    Outcome::Failed
+        if self.is_own_work(&existing) {
+            self.finish_own(prepared, &existing).await;
+            return Place::Taken(Outcome::There);
+        }
+        let place = Existing::of(prepared, &existing);
+        let weighed = self.weigh(prepared, existing).await;
+        let outcome = if weighed.differences.is_empty() {
+            self.give(prepared, &weighed.owed, Outcome::There).await
+        } else {
+            match self.treatment(prepared, &weighed.differences, &place) {
+                Treatment::Update => self.update(prepared, weighed).await,
+                Treatment::Recreate => {
+                    return self.clear(prepared, &weighed.differences, &place).await;
                 }
-            },
-            Weighed::Differs { differences, patch } => match self.policy() {
-                ExistingResourcePolicy::Update => self.update(prepared, &differences, patch).await,
-                ExistingResourcePolicy::Recreate
-                    if !NEVER_RECREATED.contains(&prepared.group_resource) =>
-                {
-                    return self.clear(prepared, &differences, &uid).await;
+                Treatment::Leave(why) => {
+                    self.conflict(prepared, &weighed.differences, why);
+                    self.give(prepared, &weighed.owed, Outcome::Different).await
                 }
-                ExistingResourcePolicy::Recreate => {
-                    let why = "objects of this type are never recreated; left as it is";
-                    self.conflict(prepared, &differences, why);
-                    Outcome::Different
-                }
-                ExistingResourcePolicy::None | ExistingResourcePolicy::Other(_) => {
-                    self.conflict(prepared, &differences, "left as it is");
-                    Outcome::Different
-                }
-            },
+            }
         };
         Place::Taken(outcome)
     }
 
-    /// Returns what the request says about objects that are there and differ.
-    pub(super) fn policy(&self) -> &ExistingResourcePolicy {
-        self.policy
-            .as_ref()
-            .unwrap_or(&ExistingResourcePolicy::None)
+    /// Decides what becomes of an object that is there and differs.
+    pub(super) fn treatment(
+        &self,
+        prepared: &Prepared<'_>,
+        differences: &[Difference],
+        existing: &Existing,
+    ) -> Treatment {
+        let in_new_namespace = prepared
+            .namespace
+            .is_some_and(|namespace| !self.old_namespaces.contains(namespace));
+        treat(&Situation {
+            policy: self
+                .policy
+                .as_ref()
+                .unwrap_or(&ExistingResourcePolicy::None),
+            group_resource: prepared.group_resource,
+            cluster_scoped: prepared.namespace.is_none(),
+            namespaces_mapped: !self.facts.namespace_mapping.is_empty(),
+            controlled: existing.controlled,
+            made_with_namespace: in_new_namespace && prepared.name == "default",
+            other_claim: differences
+                .iter()
+                .any(|one| one.path.starts_with("spec.claimRef")),
+        })
     }
 
     /// Compares an object that is there with the one that would have been created. Changes nothing.
     pub(super) async fn weigh(&self, prepared: &Prepared<'_>, existing: Object) -> Weighed {
-        if self.is_own_work(&existing) {
-            return Weighed::Own;
-        }
         let Ok(mut stored) = serde_json::from_slice::<Object>(&prepared.body) else {
-            return Weighed::Same(None);
+            return Weighed::default();
         };
         let version = object::text(&existing, &["metadata", "resourceVersion"]).to_owned();
         let released = object::text(&existing, &["status", "phase"]) == "Released";
+        let mut owed = Object::new();
+        let taken_over = matches!(
+            self.policy,
+            Some(ExistingResourcePolicy::Update | ExistingResourcePolicy::Recreate)
+        );
+        if let Some(owners) = owed::owners(&stored, &existing, taken_over) {
+            owed.insert("metadata".to_owned(), json!({"ownerReferences": owners}));
+        }
         let mut existing = self.in_place(prepared, existing);
         // What belongs to whom is compared by nobody: the owners' UIDs are others.
         object::remove(&mut stored, &["metadata"], &["ownerReferences"]);
-        let mut lacks = None;
         if prepared.group_resource == "persistentvolumes" && released {
-            lacks = compare::claim_to_forget(&stored, &existing);
+            owed::join(&mut owed, owed::forgotten_claim(&stored, &existing));
         }
         if prepared.group_resource == "serviceaccounts" {
-            lacks = compare::missing_of_account(&stored, &existing);
-            compare::without_merged(&mut stored);
-            compare::without_merged(&mut existing);
+            owed::join(&mut owed, owed::of_account(&stored, &existing));
+            owed::without_merged(&mut stored);
+            owed::without_merged(&mut existing);
         }
         compare::settle(prepared.group_resource, &mut stored, &mut existing);
         let mut differences = compare::differences(prepared.group_resource, &stored, &existing);
@@ -245,18 +268,21 @@ impl Applier<'_> {
         {
             // The stored one as the server would have it: what it fills in by itself is no difference.
             if prepared.group_resource == "serviceaccounts" {
-                compare::without_merged(&mut filled);
+                owed::without_merged(&mut filled);
             }
             compare::settle(prepared.group_resource, &mut filled, &mut existing);
             stored = filled;
             differences = compare::differences(prepared.group_resource, &stored, &existing);
         }
-        if differences.is_empty() {
-            return Weighed::Same(lacks);
-        }
-        Weighed::Differs {
+        let patch = if differences.is_empty() {
+            Object::new()
+        } else {
+            compare::patch(&existing, &stored)
+        };
+        Weighed {
             differences,
-            patch: compare::patch(&existing, &stored),
+            patch,
+            owed,
         }
     }
 
@@ -289,184 +315,16 @@ impl Applier<'_> {
         Some(self.in_place(prepared, filled))
     }
 
-    /// Changes an object to what is stored (case 71); leaves it where the server does not allow that (case 72).
-    async fn update(
-        &self,
-        prepared: &Prepared<'_>,
-        differences: &[Difference],
-        mut patch: Object,
-    ) -> Outcome {
-        if let Some(labels) = object::ensure(&mut patch, &["metadata", "labels"]) {
-            for (key, value) in &self.facts.marks {
-                labels.insert((*key).to_owned(), Value::from(value.as_str()));
-            }
-        }
-        match self.patch(prepared, &Value::Object(patch)).await {
-            Ok(()) => {
-                tracing::info!(
-                    namespace = prepared.namespace,
-                    object = prepared.title(),
-                    differences = told(differences),
-                    "changed to what is stored"
-                );
-                Outcome::Updated
-            }
-            Err(error)
-                if matches!(
-                    error.kind,
-                    ClusterErrorKind::Invalid | ClusterErrorKind::Denied
-                ) =>
-            {
-                let why = format!(
-                    "left as it is, for the server refuses the change: {}; policy recreate would replace it",
-                    error.message
-                );
-                self.conflict(prepared, differences, &why);
-                Outcome::Different
-            }
-            Err(error) => {
-                self.fail(prepared, &error);
-                Outcome::Failed
-            }
-        }
+    /// Returns how long an object that is being deleted is waited for: its grace, and a while for its finalizers.
+    pub(super) fn deletion_patience(&self, existing: &Object) -> Duration {
+        let grace = object::at(existing, &["metadata"])
+            .and_then(|metadata| metadata.get("deletionGracePeriodSeconds")?.as_u64())
+            .map_or(Duration::ZERO, Duration::from_secs);
+        DELETION_PATIENCE + grace.min(self.options.terminating_timeout)
     }
 
-    /// Deletes an object to make room for the stored one, and waits until it is gone.
-    async fn clear(&self, prepared: &Prepared<'_>, differences: &[Difference], uid: &str) -> Place {
-        tracing::info!(
-            namespace = prepared.namespace,
-            object = prepared.title(),
-            differences = told(differences),
-            "deleted to be created again"
-        );
-        let delete = self.patience.send(|| {
-            self.cluster
-                .delete(&prepared.api_type, prepared.namespace, prepared.name, uid)
-        });
-        if let Err(error) = delete.await {
-            self.fail(prepared, &error);
-            return Place::Taken(Outcome::Failed);
-        }
-        let deadline = Instant::now() + DELETION_PATIENCE;
-        loop {
-            match self.get(prepared).await {
-                Ok(None) => return Place::Cleared,
-                Ok(Some(_)) if Instant::now() < deadline => {}
-                Ok(Some(_)) => {
-                    self.report.fail_object(
-                        prepared.namespace,
-                        prepared.group_resource,
-                        prepared.name,
-                        "it was deleted to be recreated and is not gone yet: something holds it (finalizers); restore \
-                         again when it is gone",
-                    );
-                    return Place::Taken(Outcome::Failed);
-                }
-                Err(error) => {
-                    self.fail(prepared, &error);
-                    return Place::Taken(Outcome::Failed);
-                }
-            }
-            tokio::time::sleep(DELETION_PAUSE).await;
-        }
-    }
-
-    fn conflict(&self, prepared: &Prepared<'_>, differences: &[Difference], consequence: &str) {
-        tracing::info!(
-            namespace = prepared.namespace,
-            object = prepared.title(),
-            differences = told(differences),
-            "there already, and differs"
-        );
-        let fields: Vec<&str> = differences.iter().map(|one| one.path.as_str()).collect();
-        self.report.differs(
-            prepared.namespace,
-            prepared.group_resource,
-            prepared.name,
-            &fields,
-            consequence,
-        );
-    }
-
-    /// Reports an error about an object; of a node port that is taken, with who has it (case 41).
-    pub(super) async fn fail_create(&self, prepared: &Prepared<'_>, error: &ClusterError) {
-        let port = (prepared.group_resource == "services")
-            .then(|| taken_port(&error.message))
-            .flatten();
-        let Some(port) = port else {
-            return self.fail(prepared, error);
-        };
-        let holder = self.holder_of(prepared, port).await;
-        let holder = holder.unwrap_or_else(|| "another Service".to_owned());
-        let told = format!(
-            "{}; {holder} has node port {port}: restore without --preserve-nodeports, or free it",
-            error.message
-        );
-        self.report.fail_object(
-            prepared.namespace,
-            prepared.group_resource,
-            prepared.name,
-            &told,
-        );
-    }
-
-    /// Finds the Service that has a node port.
-    async fn holder_of(&self, prepared: &Prepared<'_>, port: u64) -> Option<String> {
-        let mut continue_token = None;
-        loop {
-            let request = PageRequest {
-                scope: &ListScope::Cluster,
-                label_selector: None,
-                field_selector: None,
-                limit: 500,
-                continue_token: continue_token.as_deref(),
-            };
-            let page = self
-                .cluster
-                .list_page(&prepared.api_type, &request)
-                .await
-                .ok()?;
-            for item in &page.items {
-                let Ok(service) = serde_json::from_slice::<Object>(&item.body) else {
-                    continue;
-                };
-                let holds = object::list(&service, &["spec", "ports"])
-                    .any(|one| one.get("nodePort").and_then(Value::as_u64) == Some(port))
-                    || object::at(&service, &["spec"]).is_some_and(|spec| {
-                        spec.get("healthCheckNodePort").and_then(Value::as_u64) == Some(port)
-                    });
-                if holds {
-                    let text = |key: &str| object::text(&service, &["metadata", key]).to_owned();
-                    return Some(format!("Service {}/{}", text("namespace"), text("name")));
-                }
-            }
-            continue_token = Some(page.continue_token?);
-        }
-    }
-
-    pub(super) fn fail(&self, prepared: &Prepared<'_>, error: &ClusterError) {
-        if !self.patience.is_lost() {
-            self.report.fail_object(
-                prepared.namespace,
-                prepared.group_resource,
-                prepared.name,
-                &error.message,
-            );
-        }
-    }
-
-    async fn patch(&self, prepared: &Prepared<'_>, patch: &Value) -> Result<(), ClusterError> {
-        self.patience
-            .send(|| {
-                let patch = self.cluster.merge_patch(
-                    &prepared.api_type,
-                    prepared.namespace,
-                    prepared.name,
-                    patch,
-                );
-                async { patch.await.map(|_| ()) }
-            })
-            .await
+    pub(super) async fn pause_for_deletion(&self) {
+        tokio::time::sleep(DELETION_PAUSE).await;
     }
 
     /// Returns whether this restore created an object: in a create whose answer was lost, or before another server took
@@ -474,7 +332,7 @@ impl Applier<'_> {
     ///
     /// Names of restores can be used again, so an object older than the Restore is not its work. Without labels nothing
     /// shows whose an object is; then the comparison decides.
-    fn is_own_work(&self, existing: &Object) -> bool {
+    pub(super) fn is_own_work(&self, existing: &Object) -> bool {
         let created = || {
             object::text(existing, &["metadata", "creationTimestamp"])
                 .parse::<jiff::Timestamp>()
@@ -487,25 +345,7 @@ impl Applier<'_> {
     }
 }
 
-/// Returns the port in a refusal that says that one is taken.
-fn taken_port(message: &str) -> Option<u64> {
-    let (before, _) = message.split_once(": provided port is already allocated")?;
-    before.rsplit(' ').next()?.parse().ok()
-}
-
-/// Writes differences for a log.
-fn told(differences: &[Difference]) -> String {
-    let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
-    let all: Vec<String> = differences
-        .iter()
-        .map(|one| {
-            format!(
-                "{}: {} -> {}",
-                one.path,
-                value(&one.cluster),
-                value(&one.backup)
-            )
-        })
-        .collect();
-    all.join(", ")
+/// Returns whether an object is being deleted.
+pub(super) fn is_going(existing: &Object) -> bool {
+    !object::text(existing, &["metadata", "deletionTimestamp"]).is_empty()
 }

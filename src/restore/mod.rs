@@ -35,12 +35,15 @@ mod later;
 mod modifiers;
 mod namespaces;
 mod needs;
+mod node_ports;
 mod object;
 mod open;
+mod owed;
 mod owners;
 mod patience;
 mod plan;
 mod preview;
+mod replace;
 mod report;
 mod rules;
 mod select;
@@ -49,6 +52,7 @@ mod strategic;
 #[cfg(test)]
 mod testing;
 mod transform;
+mod treatment;
 mod waves;
 
 use std::collections::{BTreeMap, HashSet};
@@ -250,6 +254,9 @@ async fn carry_out(
     };
     if request.spec.dry_run == Some(true) {
         let found = applier.preview(&plan).await.map_err(failed)?;
+        for line in applier.modifiers.idle() {
+            applier.report.warn_all(line);
+        }
         return Ok(RestoreOutcome {
             items: plan.items(),
             results: applier.report.finish().results,

@@ -67,7 +67,7 @@ pub(super) fn is_workload(group_resource: &str) -> bool {
 }
 
 /// The UID of an owner that a dry run does not make.
-const ASSUMED: &str = "00000000-0000-0000-0000-000000000000";
+pub(super) const ASSUMED: &str = "00000000-0000-0000-0000-000000000000";
 
 /// An owner that the plan restores.
 #[derive(Clone, Debug, Eq, PartialEq)]

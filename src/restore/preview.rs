@@ -12,16 +12,19 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures::{StreamExt as _, stream};
 
-use crate::api::{ExistingResourcePolicy, PlanAction, PlanItem, RestoreCounts};
-use crate::cluster::{ClusterError, ClusterErrorKind, CreateOptions, NamespaceState};
+use crate::api::{PlanAction, PlanItem, RestoreCounts};
+use crate::cluster::{ClusterError, ClusterErrorKind, NamespaceState};
 
 use super::apply::{Applier, may_be_there};
-use super::existing::{NEVER_RECREATED, Weighed};
+use super::existing::{Weighed, is_going};
 use super::later::{self, Fate};
+use super::object::Object;
 use super::open::Body;
 use super::plan::{NamespaceStep, RestorePlan, Step};
+use super::replace::{Existing, is_refusal, makes_room, refused_anew, refused_change};
 use super::report::Outcome;
 use super::step::Prepared;
+use super::treatment::Treatment;
 
 /// What a dry run found.
 #[derive(Debug)]
@@ -66,7 +69,7 @@ impl Applier<'_> {
     ///
     /// # Errors
     /// The lines could not be kept.
-    pub(super) async fn preview(&self, plan: &RestorePlan) -> Result<Preview, String> {
+    pub(super) async fn preview(&mut self, plan: &RestorePlan) -> Result<Preview, String> {
         self.owners.assume_all();
         let mut lines = Lines {
             gzip: GzEncoder::new(Vec::new(), Compression::default()),
@@ -75,6 +78,9 @@ impl Applier<'_> {
         let mut targets: HashMap<&str, Target> = HashMap::new();
         for step in &plan.namespaces {
             let (target, item) = self.preview_namespace(step).await;
+            if target == Target::There {
+                self.old_namespaces.insert(step.target.clone());
+            }
             targets.insert(&step.target, target);
             lines.add(&item).map_err(|error| error.to_string())?;
             self.report.done(Outcome::There);
@@ -182,13 +188,10 @@ impl Applier<'_> {
                 return item;
             }
         };
-        if prepared.emptied {
-            self.report
-                .emptied(namespace.unwrap_or_default(), prepared.name);
-        }
         match namespace.and_then(|namespace| Some((namespace, targets.get(namespace)?))) {
             Some((namespace, Target::ToCome)) => {
                 item.unchecked = format!("namespace {namespace} is made by the restore");
+                self.preview_emptied(&prepared);
             }
             Some((namespace, Target::Going)) => {
                 item.action = PlanAction::Conflict;
@@ -199,29 +202,31 @@ impl Applier<'_> {
         item
     }
 
+    fn preview_emptied(&self, prepared: &Prepared<'_>) {
+        if prepared.emptied {
+            self.report
+                .emptied(prepared.namespace.unwrap_or_default(), prepared.name);
+        }
+    }
+
     async fn preview_create(&self, prepared: &Prepared<'_>, item: &mut PlanItem) {
-        let options = CreateOptions {
-            dry_run: true,
-            ..prepared.options
-        };
-        let create = self.patience.send(|| {
-            self.cluster.create(
-                &prepared.api_type,
-                prepared.namespace,
-                prepared.name,
-                prepared.body.clone(),
-                options,
-            )
-        });
-        let Err(error) = create.await else {
-            return;
+        let error = match self.try_create(prepared).await {
+            Ok(created) => {
+                self.preview_emptied(prepared);
+                self.report.dropped(prepared, &created);
+                return;
+            }
+            Err(error) => error,
         };
         if may_be_there(error.kind) {
             match self.get(prepared).await {
-                Ok(Some(existing)) => {
-                    let weighed = self.weigh(prepared, existing).await;
-                    return self.judge(prepared, weighed, item);
+                Ok(Some(existing)) if is_going(&existing) => {
+                    self.preview_emptied(prepared);
+                    "it is there and being deleted, which the restore waits for"
+                        .clone_into(&mut item.unchecked);
+                    return;
                 }
+                Ok(Some(existing)) => return self.judge(prepared, existing, &error, item).await,
                 Err(second) if error.kind == ClusterErrorKind::AlreadyExists => {
                     item.action = PlanAction::Conflict;
                     item.reason = format!("there already, but cannot be compared: {second}");
@@ -230,44 +235,79 @@ impl Applier<'_> {
                 Ok(None) | Err(_) => {}
             }
         }
+        self.preview_emptied(prepared);
         refused(&error, item);
     }
 
-    /// Says what the policy would do about an object that is there.
-    fn judge(&self, prepared: &Prepared<'_>, weighed: Weighed, item: &mut PlanItem) {
-        let (action, reason) = match weighed {
-            Weighed::Own | Weighed::Same(None) => (PlanAction::Skip, "there already, and the same"),
-            Weighed::Same(Some(_)) if prepared.group_resource == "persistentvolumes" => (
-                PlanAction::Update,
-                "there already, and released; its claim gets it back",
-            ),
-            Weighed::Same(Some(_)) => (
-                PlanAction::Update,
-                "there already; gets the secrets, labels and annotations that it lacks",
-            ),
-            Weighed::Differs { differences, .. } => {
-                item.differences = differences;
-                let never = NEVER_RECREATED.contains(&prepared.group_resource);
-                match self.policy() {
-                    ExistingResourcePolicy::Update => {
-                        (PlanAction::Update, "there already, and differs")
-                    }
-                    ExistingResourcePolicy::Recreate if !never => {
-                        (PlanAction::Recreate, "there already, and differs")
-                    }
-                    ExistingResourcePolicy::Recreate => (
+    /// Says what would be done about an object that is there; `error` is what the create of the stored one met.
+    async fn judge(
+        &self,
+        prepared: &Prepared<'_>,
+        existing: Object,
+        error: &ClusterError,
+        item: &mut PlanItem,
+    ) {
+        let place = Existing::of(prepared, &existing);
+        let mut weighed = if self.is_own_work(&existing) {
+            Weighed::default()
+        } else {
+            self.weigh(prepared, existing).await
+        };
+        item.differences = std::mem::take(&mut weighed.differences);
+        (item.action, item.reason) = if item.differences.is_empty() {
+            match (weighed.owed.is_empty(), prepared.group_resource) {
+                (true, _) => (PlanAction::Skip, "there already, and the same".to_owned()),
+                (false, "persistentvolumes") => (
+                    PlanAction::Update,
+                    "there already, and released; its claim gets it back".to_owned(),
+                ),
+                (false, _) => (
+                    PlanAction::Update,
+                    "there already; gets what it lacks of accounts' secrets, labels and annotations, or of owners"
+                        .to_owned(),
+                ),
+            }
+        } else {
+            let differs = "there already, and differs".to_owned();
+            match self.treatment(prepared, &item.differences, &place) {
+                Treatment::Update => match self.try_update(prepared, weighed).await {
+                    Ok(()) => (PlanAction::Update, differs),
+                    Err(error) if is_refusal(&error) => (
                         PlanAction::Conflict,
-                        "there already, and differs; objects of this type are never recreated",
+                        format!("{differs}; {}", refused_change(&error)),
                     ),
-                    ExistingResourcePolicy::None | ExistingResourcePolicy::Other(_) => (
-                        PlanAction::Conflict,
-                        "there already, and differs; it would be left as it is",
-                    ),
-                }
+                    Err(error) => {
+                        item.unchecked = error.to_string();
+                        (PlanAction::Update, differs)
+                    }
+                },
+                Treatment::Recreate if makes_room(error, &place) => (PlanAction::Recreate, differs),
+                Treatment::Recreate => (
+                    PlanAction::Conflict,
+                    format!("{differs}; {}", refused_anew(error)),
+                ),
+                Treatment::Leave(why) => (PlanAction::Conflict, format!("{differs}; {why}")),
             }
         };
-        item.action = action;
-        reason.clone_into(&mut item.reason);
+    }
+
+    async fn try_update(
+        &self,
+        prepared: &Prepared<'_>,
+        weighed: Weighed,
+    ) -> Result<(), ClusterError> {
+        let patch = self.whole_patch(weighed);
+        self.patience
+            .send(|| {
+                let patch = self.cluster.try_merge_patch(
+                    &prepared.api_type,
+                    prepared.namespace,
+                    prepared.name,
+                    &patch,
+                );
+                async { patch.await.map(|_| ()) }
+            })
+            .await
     }
 
     /// Says which types come in another version than they were stored in.

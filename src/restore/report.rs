@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
 use crate::api::{Progress, RestoreCounts, ResultList, Results};
+use crate::cluster::Created;
+
+use super::step::Prepared;
 
 /// How many names a line lists before it only counts.
 const NAMES_LISTED: usize = 5;
@@ -56,6 +59,8 @@ pub(super) struct Report<'a> {
     counts: Mutex<RestoreCounts>,
     /// Objects that differ, by type and fields.
     different: Mutex<BTreeMap<Group, Vec<String>>>,
+    /// Objects that lost fields, by type and fields.
+    dropped: Mutex<BTreeMap<Group, Vec<String>>>,
     /// Objects that failed, by type and reason.
     failed: Mutex<BTreeMap<Group, Vec<String>>>,
     /// Objects whose owner is not restored, by the owner's kind.
@@ -76,6 +81,7 @@ impl<'a> Report<'a> {
             there: AtomicU64::new(0),
             counts: Mutex::default(),
             different: Mutex::default(),
+            dropped: Mutex::default(),
             failed: Mutex::default(),
             orphans: Mutex::default(),
             stateless: Mutex::default(),
@@ -175,6 +181,25 @@ impl<'a> Report<'a> {
         note(&self.failed, namespace, group_resource, &same, name);
     }
 
+    /// Adds a warning about fields that the server has dropped.
+    pub(super) fn dropped(&self, prepared: &Prepared<'_>, created: &Created) {
+        if created.dropped.is_empty() {
+            return;
+        }
+        let says = format!(
+            "its type has no {} here, which is left out",
+            list_names(&created.dropped)
+        );
+        tracing::warn!(prepared.namespace, "{}: {says}", prepared.title());
+        note(
+            &self.dropped,
+            prepared.namespace,
+            prepared.group_resource,
+            &says,
+            prepared.name,
+        );
+    }
+
     /// Adds a warning about an object that is there, differs in `fields`, and is left.
     pub(super) fn differs(
         &self,
@@ -244,6 +269,10 @@ impl<'a> Report<'a> {
         }
         for ((namespace, of, says), names) in take(self.different) {
             let line = grouped(&of, names, &format!("there already, {says}"));
+            results.warnings.add(namespace.as_deref(), line);
+        }
+        for ((namespace, of, says), names) in take(self.dropped) {
+            let line = grouped(&of, names, &says);
             results.warnings.add(namespace.as_deref(), line);
         }
         for ((namespace, of, says), names) in take(self.failed) {

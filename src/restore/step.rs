@@ -86,6 +86,7 @@ impl Applier<'_> {
         if let Some(found) = found {
             match self.meet(prepared, found).await {
                 Place::Taken(outcome) => return outcome,
+                Place::Held(error) => return self.refused(step, prepared, error).await,
                 Place::Cleared => instead = Outcome::Recreated,
                 // Being deleted, or not to be read: the create tells.
                 Place::Free => {}
@@ -98,6 +99,7 @@ impl Applier<'_> {
         if may_be_there(error.kind) {
             let outcome = match self.look(prepared, &error).await {
                 Place::Taken(outcome) => return outcome,
+                Place::Held(error) => return self.refused(step, prepared, error).await,
                 Place::Cleared => Some(Outcome::Recreated),
                 Place::Free => {
                     (error.kind == ClusterErrorKind::AlreadyExists).then_some(Outcome::Created)
@@ -110,6 +112,11 @@ impl Applier<'_> {
                 }
             }
         }
+        self.refused(step, prepared, error).await
+    }
+
+    /// Has a refused object tried again, if that may help; else its refusal is its error.
+    async fn refused(&self, step: &Step, prepared: &Prepared<'_>, error: ClusterError) -> Outcome {
         let fate = later::fate(&error);
         if fate == Fate::Final || self.patience.is_lost() {
             self.fail_create(prepared, &error).await;
@@ -144,7 +151,8 @@ impl Applier<'_> {
             self.report
                 .emptied(prepared.namespace.unwrap_or_default(), prepared.name);
         }
-        self.follow_up(prepared).await;
+        self.report.dropped(prepared, created);
+        self.follow_up(prepared, &prepared.afterwards).await;
         outcome
     }
 

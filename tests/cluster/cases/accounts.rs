@@ -1,5 +1,6 @@
 //! Cases 44 to 47: service accounts and their tokens.
 
+use ark::api::RestoreSpec;
 use serde_json::json;
 
 use super::*;
@@ -58,6 +59,37 @@ imagePullSecrets: [{name: both}, {name: registry}]
     assert_eq!(
         worker["imagePullSecrets"],
         json!([{"name": "both"}, {"name": "registry"}])
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn case_45_an_account_that_differs_otherwise_gets_it_too() -> Result<()> {
+    let case = Case::new(45).await?;
+    // The namespace's own account is there before the stored one, and becomes it.
+    let yaml = "
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: default, namespace: NAME}
+automountServiceAccountToken: false
+imagePullSecrets: [{name: registry}]
+";
+    let account = async || case.must_get("serviceaccounts", "default").await;
+    case.restore(yaml).await?;
+    assert_eq!(account().await?["automountServiceAccountToken"], false);
+    assert_eq!(
+        account().await?["imagePullSecrets"],
+        json!([{"name": "registry"}])
+    );
+
+    let other = yaml.replace("false", "true").replace("registry", "another");
+    case.store("other", &other).await?;
+    let outcome = case.run("other", "other", RestoreSpec::default()).await?;
+    assert_said(&outcome, &["warning", "automountServiceAccountToken"]);
+    assert_eq!(account().await?["automountServiceAccountToken"], false);
+    assert_eq!(
+        account().await?["imagePullSecrets"],
+        json!([{"name": "registry"}, {"name": "another"}])
     );
     Ok(())
 }

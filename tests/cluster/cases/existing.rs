@@ -160,6 +160,134 @@ async fn case_72_what_may_not_be_changed_is_left_with_a_warning_or_made_anew() -
 }
 
 #[tokio::test]
+async fn case_72_nothing_is_deleted_for_what_would_be_refused() -> Result<()> {
+    let case = Case::new(72).await?;
+    case.make_namespace().await?;
+    case.apply(OTHER).await?;
+    let before = case.must_get("configmaps", "settings").await?;
+    // Somebody wants no object of this color.
+    case.apply(
+        "
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: NAME}
+spec:
+  matchConstraints:
+    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: NAME}}
+    resourceRules: [{apiGroups: [''], apiVersions: [v1], resources: [configmaps], operations: [CREATE]}]
+  validations: [{expression: \"has(object.data) && object.data.color != 'red'\", message: no red here}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: NAME}
+spec: {policyName: NAME, validationActions: [Deny]}
+",
+    )
+    .await?;
+    case.until_refused().await?;
+    let recreate = RestoreSpec {
+        excluded_resources: vec!["namespaces".into()],
+        ..policy(ExistingResourcePolicy::Recreate)
+    };
+    let dry = RestoreSpec {
+        dry_run: Some(true),
+        ..recreate.clone()
+    };
+    let planned = case.restore_as(STORED, dry).await?;
+    assert_eq!((planned.counts.conflict, planned.counts.recreate), (1, 0));
+    let outcome = case.restore_as(STORED, recreate).await?;
+    assert_said(
+        &outcome,
+        &["warning", "settings", "data.color", "no red here"],
+    );
+    assert_eq!(case.must_get("configmaps", "settings").await?, before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn case_72_what_belongs_to_a_recreated_object_stays() -> Result<()> {
+    let case = Case::new(72).await?;
+    let family = |color: &str| {
+        format!(
+            "
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: lion, namespace: NAME, uid: u-lion}}
+data: {{color: {color}}}
+---
+apiVersion: v1
+kind: Secret
+metadata:
+  name: cub
+  namespace: NAME
+  ownerReferences: [{{apiVersion: v1, kind: ConfigMap, name: lion, uid: u-lion}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: den, namespace: NAME, annotations: {{color: {color}}}}}
+spec: {{type: NodePort, ports: [{{port: 80, nodePort: 32172}}]}}
+"
+        )
+    };
+    let ports = RestoreSpec {
+        preserve_node_ports: Some(true),
+        ..policy(ExistingResourcePolicy::Recreate)
+    };
+    assert_silent(&case.restore_as(&family("blue"), ports.clone()).await?);
+    let cub = case.must_get("secrets", "cub").await?;
+    case.store("red", &family("red")).await?;
+    let outcome = case.run("red", "again", ports).await?;
+    assert_silent(&outcome);
+    assert_eq!(outcome.counts.recreate, 2);
+    let lion = case.must_get("configmaps", "lion").await?;
+    assert_eq!(lion["data"]["color"], "red");
+    let after = case.must_get("secrets", "cub").await?;
+    assert_eq!(after["metadata"]["uid"], cub["metadata"]["uid"]);
+    assert_eq!(
+        after["metadata"]["ownerReferences"][0]["uid"],
+        lion["metadata"]["uid"]
+    );
+    let den = case.must_get("services", "den").await?;
+    assert_eq!(den["spec"]["ports"][0]["nodePort"], 32172);
+    Ok(())
+}
+
+#[tokio::test]
+async fn case_71_what_another_namespace_may_share_is_not_changed_for_a_copy() -> Result<()> {
+    let case = Case::new(71).await?;
+    let yaml = "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: NAME}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}
+subjects: [{kind: ServiceAccount, name: worker, namespace: NAME}]
+---
+{apiVersion: v1, kind: ServiceAccount, metadata: {name: worker, namespace: NAME}}
+";
+    case.restore(yaml).await?;
+    let before = case
+        .must_get_global("clusterrolebindings.rbac.authorization.k8s.io", &case.name)
+        .await?;
+    let copy = format!("{}-copy", case.name);
+    let spec = RestoreSpec {
+        namespace_mapping: [(case.name.clone(), copy.clone())].into(),
+        include_cluster_resources: Some(true),
+        ..policy(ExistingResourcePolicy::Update)
+    };
+    case.store("copy", yaml).await?;
+    let outcome = case.run("copy", "copy", spec).await?;
+    assert_said(
+        &outcome,
+        &["warning", "subjects", "original of a mapped namespace"],
+    );
+    let after = case
+        .must_get_global("clusterrolebindings.rbac.authorization.k8s.io", &case.name)
+        .await?;
+    assert_eq!(before, after);
+    Ok(())
+}
+
+#[tokio::test]
 async fn case_73_an_object_that_is_there_and_cannot_be_read_is_a_warning() -> Result<()> {
     let case = Case::new(73).await?;
     case.make_namespace().await?;

@@ -277,3 +277,22 @@ async fn case_16_a_type_without_successor_says_what_to_do() -> Result<()> {
     );
     Ok(())
 }
+
+#[tokio::test]
+async fn case_17_fields_that_the_target_does_not_have_are_named() -> Result<()> {
+    let case = Case::new(17).await?;
+    let thing = |name: &str| {
+        format!(
+            "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: {name}, namespace: NAME}}, later: {{in: time}}}}\n---\n"
+        )
+    };
+    let outcome = case
+        .restore_as(&(thing("a") + &thing("b")), RestoreSpec::default())
+        .await?;
+    assert_said(
+        &outcome,
+        &["warning", "2 objects (a, b)", "has no later here"],
+    );
+    case.must_get("configmaps", "a").await?;
+    Ok(())
+}

@@ -1,6 +1,6 @@
 //! Cases 48 to 60, as far as no snapshot is needed: volumes and claims.
 
-use ark::api::RestoreSpec;
+use ark::api::{ExistingResourcePolicy, RestoreSpec};
 use serde_json::json;
 
 use super::*;
@@ -103,6 +103,41 @@ async fn case_53_a_volume_that_is_there_and_bound_stays() -> Result<()> {
     assert_eq!(before["metadata"]["uid"], after["metadata"]["uid"]);
     assert_eq!(before["spec"], after["spec"]);
     bound().await
+}
+
+#[tokio::test]
+async fn case_53_a_volume_is_not_taken_from_its_claim_for_a_copy() -> Result<()> {
+    let case = Case::new(53).await?;
+    let yaml = CLASS.to_owned() + &volume("Retain") + CLAIM;
+    case.restore(&yaml).await?;
+    crate::support::wait_until("the claim is bound", PATIENCE, async || {
+        let claim = case.must_get("persistentvolumeclaims", "data").await?;
+        Ok((claim["status"]["phase"] == "Bound").then_some(()))
+    })
+    .await?;
+    let other = yaml.replace("name: data", "name: other");
+    for policy in [
+        ExistingResourcePolicy::Update,
+        ExistingResourcePolicy::Recreate,
+    ] {
+        let name = format!("{policy:?}").to_lowercase();
+        case.store(&name, &other).await?;
+        let spec = RestoreSpec {
+            existing_resource_policy: Some(policy),
+            ..RestoreSpec::default()
+        };
+        let outcome = case.run(&name, &name, spec).await?;
+        assert_said(
+            &outcome,
+            &["warning", "spec.claimRef", "it has another claim"],
+        );
+    }
+    let volume = case
+        .must_get_global("persistentvolumes", &case.name)
+        .await?;
+    assert_eq!(volume["spec"]["claimRef"]["name"], "data");
+    assert_eq!(volume["status"]["phase"], "Bound");
+    Ok(())
 }
 
 #[tokio::test]
