@@ -187,6 +187,8 @@ impl<'a> Planner<'a> {
             let full = &state.planned.group_resource;
             let refused = self.selection.excludes_type(full)
                 || state.never.is_some()
+                || entry.namespace.is_none()
+                    && self.selection.cluster_scoped == ClusterScoped::Nothing
                 || derived::by_header(full, entry).is_some();
             self.chosen[at] |= !refused;
         }

@@ -310,3 +310,45 @@ fn pods_know_whether_their_job_comes_back() {
     let flags: Vec<bool> = plan.waves[0].iter().map(|step| step.job_restored).collect();
     assert_eq!(flags, [true, false]);
 }
+
+#[test]
+fn what_is_needed_comes_unless_the_request_keeps_it_out() {
+    let mut entries = vec![
+        entry("configmaps", "zoo", "asked"),
+        entry("secrets", "zoo", "needed"),
+        entry("storageclasses.storage.k8s.io", "", "needed"),
+    ];
+    entries[2].namespace = None;
+    let types = vec![
+        api_type("configmaps", true),
+        api_type("secrets", true),
+        api_type("storageclasses.storage.k8s.io", false),
+    ];
+    let target = Discovery::from_types(types, Vec::new());
+    for (excluded, cluster_resources, restored) in [
+        (&[][..], None, 3),
+        (&["secrets"], None, 2),
+        (&[], Some(false), 2),
+    ] {
+        let spec = RestoreSpec {
+            backup_name: "b".into(),
+            included_items: vec!["configmaps/asked".into()],
+            excluded_resources: list(excluded),
+            include_cluster_resources: cluster_resources,
+            with_dependencies: Some(true),
+            ..RestoreSpec::default()
+        };
+        let plan = plan(&Facts {
+            entries: &entries,
+            volumes: &[],
+            needed: &HashSet::from([1, 2]),
+            spec: &spec,
+            target: &target,
+            snapshots: &BTreeMap::new(),
+            priorities: &[],
+        })
+        .unwrap();
+        let items: usize = plan.waves.iter().map(Vec::len).sum();
+        assert_eq!(items, restored, "{excluded:?} {cluster_resources:?}");
+    }
+}
