@@ -66,10 +66,15 @@ impl Row for Restore {
 
     fn cells(&self, _now: Timestamp) -> Vec<String> {
         let status = self.status.clone().unwrap_or_default();
+        let tried = if self.spec.dry_run == Some(true) {
+            " (dry run)"
+        } else {
+            ""
+        };
         vec![
             self.name_any(),
             self.spec.backup_name.clone(),
-            status.phase.to_string(),
+            format!("{}{tried}", status.phase),
             status.warnings.to_string(),
             status.errors.to_string(),
             time(self.metadata.creation_timestamp.as_ref()),

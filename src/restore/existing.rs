@@ -191,7 +191,7 @@ impl Applier<'_> {
             return Place::Taken(Outcome::There);
         }
         let place = Existing::of(prepared, &existing);
-        let weighed = self.weigh(prepared, existing).await;
+        let weighed = self.weigh(prepared, existing, &place).await;
         let outcome = if weighed.differences.is_empty() {
             self.give(prepared, &weighed.owed, Outcome::There).await
         } else {
@@ -236,7 +236,12 @@ impl Applier<'_> {
     }
 
     /// Compares an object that is there with the one that would have been created. Changes nothing.
-    pub(super) async fn weigh(&self, prepared: &Prepared<'_>, existing: Object) -> Weighed {
+    pub(super) async fn weigh(
+        &self,
+        prepared: &Prepared<'_>,
+        existing: Object,
+        place: &Existing,
+    ) -> Weighed {
         let Ok(mut stored) = serde_json::from_slice::<Object>(&prepared.body) else {
             return Weighed::default();
         };
@@ -258,19 +263,27 @@ impl Applier<'_> {
         }
         if prepared.group_resource == "serviceaccounts" {
             owed::join(&mut owed, owed::of_account(&stored, &existing));
-            owed::without_merged(&mut stored);
-            owed::without_merged(&mut existing);
         }
-        compare::settle(prepared.group_resource, &mut stored, &mut existing);
+        let settle = |stored: &mut Object, existing: &mut Object| {
+            for object in [&mut *stored, &mut *existing] {
+                match prepared.group_resource {
+                    "serviceaccounts" => owed::without_merged(object),
+                    // How many it runs is its Deployment's to say.
+                    "replicasets.apps" if place.controlled => {
+                        object::remove(object, &["spec"], &["replicas"]);
+                    }
+                    _ => {}
+                }
+            }
+            compare::settle(prepared.group_resource, stored, existing);
+        };
+        settle(&mut stored, &mut existing);
         let mut differences = compare::differences(prepared.group_resource, &stored, &existing);
         if differences.iter().any(|one| one.backup.is_none())
             && let Some(mut filled) = self.filled_in(prepared, &version).await
         {
             // The stored one as the server would have it: what it fills in by itself is no difference.
-            if prepared.group_resource == "serviceaccounts" {
-                owed::without_merged(&mut filled);
-            }
-            compare::settle(prepared.group_resource, &mut filled, &mut existing);
+            settle(&mut filled, &mut existing);
             stored = filled;
             differences = compare::differences(prepared.group_resource, &stored, &existing);
         }

@@ -251,7 +251,7 @@ impl Applier<'_> {
         let mut weighed = if self.is_own_work(&existing) {
             Weighed::default()
         } else {
-            self.weigh(prepared, existing).await
+            self.weigh(prepared, existing, &place).await
         };
         item.differences = std::mem::take(&mut weighed.differences);
         (item.action, item.reason) = if item.differences.is_empty() {

@@ -195,6 +195,8 @@ async fn what_cannot_be_checked_says_why() -> Result<()> {
     );
     let restores: Api<Restore> = ark.api();
     assert_eq!(restores.get("try").await?.spec.dry_run, Some(true));
+    let listed = ark.ark(&["restore", "get"])?;
+    assert!(listed.contains("Completed (dry run)"), "{listed}");
     let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(client.clone());
     assert!(
         namespaces.get_opt(&target).await?.is_none(),

@@ -95,6 +95,56 @@ async fn case_70_an_object_that_differs_is_left_with_one_warning() -> Result<()>
 }
 
 #[tokio::test]
+async fn case_70_what_a_deployment_was_scaled_to_is_told_once() -> Result<()> {
+    let case = Case::new(70).await?;
+    case.make_namespace().await?;
+    let deployment = |replicas: u32| {
+        format!(
+            "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web, namespace: NAME}}
+spec:
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: web}}}}
+  template: {{metadata: {{labels: {{app: web}}}}, spec: {{containers: [{{name: main, image: pause}}]}}}}
+"
+        )
+    };
+    let replica_set = async |replicas: u32| {
+        crate::support::wait_until("the ReplicaSet follows", PATIENCE, async || {
+            let all = kube::Api::<k8s_openapi::api::apps::v1::ReplicaSet>::namespaced(
+                case.client.clone(),
+                &case.name,
+            );
+            let found = all.list(&kube::api::ListParams::default()).await?;
+            let one = found.items.into_iter().next();
+            Ok(one.filter(|one| {
+                one.spec.as_ref().and_then(|spec| spec.replicas) == Some(replicas.cast_signed())
+            }))
+        })
+        .await
+    };
+    case.apply(&deployment(1)).await?;
+    let mut stored = serde_json::to_value(replica_set(1).await?)?;
+    stored["apiVersion"] = json!("apps/v1");
+    stored["kind"] = json!("ReplicaSet");
+    case.apply(&deployment(3)).await?;
+    replica_set(3).await?;
+    let outcome = case
+        .restore_as(
+            &format!("{}---\n{stored}", deployment(1)),
+            RestoreSpec::default(),
+        )
+        .await?;
+    assert_said(
+        &outcome,
+        &["warning", "deployments.apps web", "spec.replicas"],
+    );
+    Ok(())
+}
+
+#[tokio::test]
 async fn case_71_an_object_that_differs_is_updated_on_demand() -> Result<()> {
     let case = Case::new(71).await?;
     case.make_namespace().await?;
