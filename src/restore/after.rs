@@ -156,6 +156,7 @@ impl Applier<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::restore::testing;
 
     #[test]
     fn the_status_follows_the_type_unless_an_annotation_says_otherwise() {
@@ -166,10 +167,10 @@ mod tests {
             ("FALSE", true, false),
             ("maybe", true, true),
         ] {
-            let object = json!({"metadata": {"annotations": {"velero.io/restore-status": annotation}}, "status": {"a": 1}});
-            let Value::Object(object) = object else {
-                panic!("no object");
-            };
+            let annotations = json!({"velero.io/restore-status": annotation});
+            let object = testing::object(
+                json!({"metadata": {"annotations": annotations}, "status": {"a": 1}}),
+            );
             let found = afterwards(&object, by_type);
             assert_eq!(found.status.is_some(), restored, "{annotation} {by_type}");
         }
@@ -200,10 +201,7 @@ mod tests {
                 false,
             ),
         ] {
-            let existing = json!({"metadata": {"managedFields": entries}});
-            let Value::Object(existing) = existing else {
-                panic!("no object");
-            };
+            let existing = testing::object(json!({"metadata": {"managedFields": entries}}));
             let left = left_to_do(&wanted, &existing);
             assert_eq!(
                 (left.status.is_some(), left.managers.is_some()),
@@ -227,10 +225,7 @@ mod tests {
                 Some(2),
             ),
         ] {
-            let object = json!({"metadata": {"managedFields": entries}});
-            let Value::Object(object) = object else {
-                panic!("no object");
-            };
+            let object = testing::object(json!({"metadata": {"managedFields": entries}}));
             let found = afterwards(&object, false).managers;
             assert_eq!(
                 found.and_then(|list| Some(list.as_array()?.len())),

@@ -227,6 +227,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::restore::testing::object;
 
     fn paths(of: &str, mut stored: Object, mut existing: Object) -> Vec<String> {
         settle(of, &mut stored, &mut existing);
@@ -265,13 +266,6 @@ mod tests {
             Value::Object(patch(&from, &to)),
             json!({"data": {"b": null, "c": 3}, "gone": null, "list": [2]})
         );
-    }
-
-    fn object(value: Value) -> Object {
-        match value {
-            Value::Object(object) => object,
-            other => panic!("{other} is no object"),
-        }
     }
 
     #[test]

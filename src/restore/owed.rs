@@ -128,13 +128,7 @@ pub(super) fn without_merged(account: &mut Object) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn object(value: Value) -> Object {
-        match value {
-            Value::Object(object) => object,
-            other => panic!("{other} is no object"),
-        }
-    }
+    use crate::restore::testing::object;
 
     #[test]
     fn accounts_get_what_they_lack() {

@@ -210,7 +210,7 @@ impl Applier<'_> {
     }
 
     async fn preview_create(&self, prepared: &Prepared<'_>, item: &mut PlanItem) {
-        let error = match self.try_create(prepared).await {
+        let error = match self.send_create(prepared, true).await {
             Ok(created) => {
                 self.preview_emptied(prepared);
                 self.report.dropped(prepared, &created);

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::api::Difference;
-use crate::cluster::{ClusterError, ClusterErrorKind, CreateOptions, Propagation};
+use crate::cluster::{ClusterError, ClusterErrorKind, Propagation};
 
 use super::apply::Applier;
 use super::existing::{Place, Weighed};
@@ -107,7 +107,7 @@ impl Applier<'_> {
         differences: &[Difference],
         existing: &Existing,
     ) -> Place {
-        match self.try_create(prepared).await {
+        match self.send_create(prepared, true).await {
             Ok(_) => return Place::Free,
             Err(error) if makes_room(&error, existing) => {}
             Err(error) if later::fate(&error) == later::Fate::Final => {
@@ -167,28 +167,6 @@ impl Applier<'_> {
             }
             self.pause_for_deletion().await;
         }
-    }
-
-    /// Asks the API server whether it would create an object. Nothing is stored.
-    pub(super) async fn try_create(
-        &self,
-        prepared: &Prepared<'_>,
-    ) -> Result<crate::cluster::Created, ClusterError> {
-        let options = CreateOptions {
-            dry_run: true,
-            ..prepared.options
-        };
-        self.patience
-            .send(|| {
-                self.cluster.create(
-                    &prepared.api_type,
-                    prepared.namespace,
-                    prepared.name,
-                    prepared.body.clone(),
-                    options,
-                )
-            })
-            .await
     }
 
     pub(super) fn conflict(

@@ -301,7 +301,7 @@ impl Applier<'_> {
     async fn create(&self, prepared: &Prepared<'_>) -> Result<Created, ClusterError> {
         let deadline = Instant::now() + ACCOUNT_PATIENCE;
         loop {
-            match self.send_create(prepared).await {
+            match self.send_create(prepared, false).await {
                 // Not left to the queue: a controller that comes before its Pods makes others.
                 Err(error)
                     if prepared.group_resource == "pods"
@@ -336,7 +336,16 @@ impl Applier<'_> {
         lost.insert(account_of(error).to_owned());
     }
 
-    async fn send_create(&self, prepared: &Prepared<'_>) -> Result<Created, ClusterError> {
+    /// Creates an object, or has it only checked.
+    pub(super) async fn send_create(
+        &self,
+        prepared: &Prepared<'_>,
+        dry_run: bool,
+    ) -> Result<Created, ClusterError> {
+        let options = CreateOptions {
+            dry_run,
+            ..prepared.options
+        };
         self.patience
             .send(|| {
                 self.cluster.create(
@@ -344,7 +353,7 @@ impl Applier<'_> {
                     prepared.namespace,
                     prepared.name,
                     prepared.body.clone(),
-                    prepared.options,
+                    options,
                 )
             })
             .await

@@ -2,8 +2,19 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
+use super::object::Object;
 use crate::archive::{BodyKind, IndexEntry, TypeKey};
 use crate::cluster::ApiType;
+
+/// Takes JSON for an object.
+pub(super) fn object(value: Value) -> Object {
+    match value {
+        Value::Object(object) => object,
+        other => panic!("{other} is no object"),
+    }
+}
 
 /// Makes an entry of a type by its full name; an empty namespace means a cluster-scoped object.
 pub(super) fn entry(group_resource: &str, namespace: &str, name: &str) -> IndexEntry {
