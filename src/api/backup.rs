@@ -56,6 +56,15 @@ impl BackupPhase {
 }
 
 impl Backup {
+    /// The version of the format in the records that this program writes.
+    pub const OUR_VERSION: i32 = 2;
+
+    /// Returns whether this program made it, as its record says; others' are only read.
+    pub fn is_ours(&self) -> bool {
+        let status = self.status.as_ref();
+        status.and_then(|status| status.version) == Some(Self::OUR_VERSION)
+    }
+
     /// Returns the schedule that made it, if one did.
     pub fn schedule(&self) -> Option<&str> {
         let labels = self.metadata.labels.as_ref()?;

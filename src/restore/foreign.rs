@@ -8,7 +8,7 @@
 //! versions beside it. The first is read, and where it is missing the preferred version; further versions are passed
 //! over, since Ark converts versions itself.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write as _};
 use std::sync::Arc;
@@ -18,7 +18,9 @@ use futures::TryStreamExt as _;
 use serde::Deserialize;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
-use crate::archive::{ArchiveWriter, BodyKind, EntryHeader, Index, Limits, TypeKey, WriteOptions};
+use crate::archive::{
+    ArchiveError, ArchiveWriter, BodyKind, EntryHeader, Index, Limits, TypeKey, WriteOptions,
+};
 use crate::storage::Location;
 
 use super::open::OpenError;
@@ -91,7 +93,8 @@ fn read(source: impl Read, limits: Limits) -> Result<Foreign, Problem> {
     let mut file = BufWriter::new(&contents);
     let mut writer = ArchiveWriter::new(&mut file, &mut index, options).map_err(archive)?;
     let mut types: HashMap<TypeKey, Arc<TypeKey>> = HashMap::new();
-    let mut seen: HashSet<String> = HashSet::new();
+    // Whether each object was taken from the directory of a version.
+    let mut seen: HashMap<String, bool> = HashMap::new();
     let damaged = |error: io::Error| Problem::Damaged(error.to_string());
     for entry in tar.entries().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;
@@ -120,11 +123,12 @@ fn read(source: impl Read, limits: Limits) -> Result<Foreign, Problem> {
             place.namespace.unwrap_or_default(),
             place.name
         );
-        if !seen.insert(identity) {
-            if place.version.is_some() {
-                continue;
-            }
-            return Err(bad("comes twice"));
+        let versioned = place.version.is_some();
+        match seen.insert(identity, versioned) {
+            None => {}
+            Some(false) if !versioned => return Err(bad("comes twice")),
+            // Velero appends both in any order.
+            Some(_) => continue,
         }
         if entry.size() > limits.max_entry {
             return Err(bad(&format!(
@@ -154,8 +158,11 @@ fn read(source: impl Read, limits: Limits) -> Result<Foreign, Problem> {
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "it stands in map_err")]
-fn archive(error: crate::archive::ArchiveError) -> Problem {
-    Problem::Damaged(crate::api::error::chain(&error))
+fn archive(error: ArchiveError) -> Problem {
+    match error {
+        ArchiveError::Write { source, .. } => Problem::NoRoom(source),
+        error => Problem::Damaged(crate::api::error::chain(&error)),
+    }
 }
 
 /// Counts what is read.

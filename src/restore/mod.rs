@@ -325,8 +325,9 @@ async fn make_plan(
     ahead::check_classes(cluster, spec, &plan, opened)
         .await
         .map_err(RestoreError::Refused)?;
-    for warning in ahead::check_targets(cluster, spec).await {
-        plan.results.warnings.add_ark(warning);
+    let targets = ahead::check_targets(cluster, spec).await;
+    for warning in targets.iter().chain(opened.doubts()) {
+        plan.results.warnings.add_ark(warning.clone());
     }
     Ok(Planned {
         plan,

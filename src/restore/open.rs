@@ -27,6 +27,7 @@ use crate::providers::store::ErrorKind;
 use crate::storage::{BackupKey, BackupKeys, Location, PartKind, StorageError};
 
 use super::foreign;
+use super::report::list_names;
 
 /// How many bytes of decompressed frames are in use at once.
 const FRAME_BUDGET: usize = 8 << 20;
@@ -63,6 +64,8 @@ pub(super) struct Opened {
     contents: Contents,
     index: Index,
     snapshots: BTreeMap<String, VolumeBackupInfo>,
+    /// What the user should know of the backup, a sentence each.
+    doubts: Vec<String>,
     budget: Arc<Semaphore>,
     bytes_read: AtomicU64,
 }
@@ -103,7 +106,31 @@ impl Opened {
     ) -> Result<Self, OpenError> {
         let name = backup.metadata.name.as_deref().unwrap_or_default();
         let record = location.read_record(name).await?;
-        let snapshots = location.volume_snapshots(&record).await?;
+        let mut doubts = Vec::new();
+        if record.is_foreign() && !backup.status.clone().unwrap_or_default().phase.is_usable() {
+            doubts.push(format!(
+                "backup {name} has failed where it was made; it may lack objects"
+            ));
+        }
+        let unread =
+            |error: StorageError| format!("what was saved of volumes is not known: {error}");
+        let snapshots = location
+            .volume_snapshots(&record)
+            .await
+            .unwrap_or_else(|error| {
+                doubts.push(unread(error));
+                BTreeMap::new()
+            });
+        match location.data_elsewhere(&record).await {
+            Ok(volumes) if volumes.is_empty() => {}
+            Ok(volumes) => doubts.push(format!(
+                "the data of {} volume{} was saved in a way that this server cannot bring back: {}",
+                volumes.len(),
+                if volumes.len() == 1 { "" } else { "s" },
+                list_names(&volumes)
+            )),
+            Err(error) => doubts.push(unread(error)),
+        }
         let budget = Arc::new(Semaphore::new(FRAME_BUDGET));
         if record.is_foreign() {
             let (key, _) = record
@@ -115,6 +142,7 @@ impl Opened {
                 contents: Contents::File(Arc::new(foreign.contents)),
                 index: foreign.index,
                 snapshots,
+                doubts,
                 budget,
                 bytes_read: AtomicU64::new(foreign.read),
             });
@@ -153,6 +181,7 @@ impl Opened {
             contents: Contents::Stored(location.clone(), contents.key),
             index,
             snapshots,
+            doubts,
             budget,
             bytes_read: AtomicU64::new(0),
         };
@@ -161,6 +190,11 @@ impl Opened {
             opened.try_frame(last, &[]).await?;
         }
         Ok(opened)
+    }
+
+    /// Returns what the user should know of the backup, a sentence each.
+    pub(super) fn doubts(&self) -> &[String] {
+        &self.doubts
     }
 
     /// Returns how many bytes of the contents have been read.

@@ -252,8 +252,8 @@ impl<'a> Report<'a> {
         if !emptied.is_empty() {
             emptied.sort();
             results.warnings.add_ark(format!(
-                "persistentvolumeclaims {}: their volumes had reclaim policy Delete and there is no snapshot to \
-                 restore from; they get new, empty volumes",
+                "persistentvolumeclaims {}: their volumes had reclaim policy Delete and there is no snapshot that \
+                 this server can restore; they get new, empty volumes",
                 list_names(&emptied)
             ));
         }

@@ -133,6 +133,11 @@ impl BackupKeys {
         }
     }
 
+    /// Returns the key of another program's file beside the record, by how it ends.
+    pub(super) fn beside(&self, suffix: &str) -> String {
+        format!("{}{}{suffix}", self.directory(), self.name)
+    }
+
     /// Returns the key that another program gave a part; `None` for what it has none of.
     pub fn foreign(&self, layout: Layout, kind: PartKind) -> Option<String> {
         let suffix = match (kind, layout) {

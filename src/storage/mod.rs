@@ -14,6 +14,7 @@ mod restores;
 mod run;
 #[cfg(test)]
 mod testing;
+mod volumes;
 
 use std::sync::Arc;
 use std::time::Duration;

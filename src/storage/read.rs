@@ -4,22 +4,17 @@
 //! whatever is not ours is passed over.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
 use std::ops::Range;
 
 use bytes::Bytes;
-use flate2::read::MultiGzDecoder;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::keys::{BACKUPS, BackupKey, BackupKeys, Layout, PartKind};
-use super::{Location, MAX_SMALL, RunMarker, StorageError};
-use crate::api::{Backup, GROUP, Part, VERSION, VolumeBackupInfo, names};
+use super::{Location, RunMarker, StorageError};
+use crate::api::{Backup, GROUP, Part, VERSION, names};
 use crate::providers::store::ByteStream;
 
-/// The format's version in the records that this program writes.
-const OUR_VERSION: i32 = 2;
 /// What Velero's records call themselves.
 const VELERO_VERSION: &str = "velero.io/v1";
 /// How many directories are looked into at once for backups of an early Ark.
@@ -50,12 +45,15 @@ impl Record {
         let raw: serde_json::Value =
             serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
         let text = |field: &str| raw.get(field).and_then(serde_json::Value::as_str);
-        let api_version = match layout {
-            Layout::Ark | Layout::Early => format!("{GROUP}/{VERSION}"),
-            Layout::Velero => VELERO_VERSION.to_owned(),
+        let ark = format!("{GROUP}/{VERSION}");
+        let versions = match layout {
+            Layout::Ark | Layout::Early => vec![ark.as_str()],
+            // The first ones of Velero still said that they were Ark's.
+            Layout::Velero => vec![VELERO_VERSION, &ark],
         };
-        if (text("kind"), text("apiVersion")) != (Some("Backup"), Some(&api_version)) {
-            return Err(unreadable(format!("it is no Backup of {api_version}")));
+        let version = text("apiVersion").unwrap_or_default();
+        if text("kind") != Some("Backup") || !versions.contains(&version) {
+            return Err(unreadable(format!("it is no Backup of {}", versions[0])));
         }
         let backup: Backup =
             serde_json::from_value(raw.clone()).map_err(|error| unreadable(error.to_string()))?;
@@ -93,12 +91,7 @@ impl Record {
 
     /// Returns whether another program made it: one of an earlier Ark, say. Such a backup is only read.
     pub fn is_foreign(&self) -> bool {
-        let version = self
-            .backup
-            .status
-            .as_ref()
-            .and_then(|status| status.version);
-        self.layout != Layout::Ark || version != Some(OUR_VERSION)
+        self.layout != Layout::Ark || !self.backup.is_ours()
     }
 
     /// Returns whether Velero is still at work on it: it is none yet.
@@ -312,33 +305,6 @@ impl Location {
         })
     }
 
-    /// Returns the snapshots of a backup by the name of their volume, as its record says, or the file beside it.
-    ///
-    /// # Errors
-    /// [`StorageError::Unreadable`] if the file is none.
-    pub async fn volume_snapshots(
-        &self,
-        record: &Record,
-    ) -> Result<BTreeMap<String, VolumeBackupInfo>, StorageError> {
-        let status = record.backup.status.as_ref();
-        let recorded = status
-            .map(|status| status.volume_backups.clone())
-            .unwrap_or_default();
-        if !recorded.is_empty() || !record.is_foreign() {
-            return Ok(recorded);
-        }
-        let Some((key, _)) = record.part_key(PartKind::VolumeSnapshots) else {
-            return Ok(recorded);
-        };
-        match self.small(&key).await? {
-            Some(bytes) => {
-                snapshots(&bytes).map_err(|problem| StorageError::Unreadable { key, problem })
-            }
-            // None was taken.
-            None => Ok(recorded),
-        }
-    }
-
     /// Reads an object as a stream.
     pub async fn open(&self, key: &str) -> Result<ByteStream, StorageError> {
         self.store
@@ -391,56 +357,6 @@ impl Location {
         }
         Ok(())
     }
-}
-
-/// Reads the file of snapshots of Ark 0.10 and Velero.
-fn snapshots(gzip: &[u8]) -> Result<BTreeMap<String, VolumeBackupInfo>, String> {
-    #[derive(Deserialize)]
-    struct Snapshot {
-        #[serde(default)]
-        spec: Spec,
-        #[serde(default)]
-        status: Status,
-    }
-    #[derive(Default, Deserialize)]
-    #[serde(default, rename_all = "camelCase")]
-    struct Spec {
-        // Capitalised by accident in Ark 0.10.
-        #[serde(alias = "PersistentVolumeName")]
-        persistent_volume_name: String,
-        volume_type: String,
-        #[serde(rename = "volumeAZ")]
-        volume_az: String,
-        #[serde(rename = "volumeIOPS")]
-        volume_iops: Option<i64>,
-    }
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Status {
-        #[serde(rename = "providerSnapshotID")]
-        provider_snapshot_id: String,
-    }
-    let mut json = Vec::new();
-    MultiGzDecoder::new(gzip)
-        .take(MAX_SMALL as u64)
-        .read_to_end(&mut json)
-        .map_err(|error| error.to_string())?;
-    let list: Option<Vec<Snapshot>> =
-        serde_json::from_slice(&json).map_err(|error| error.to_string())?;
-    Ok(list
-        .into_iter()
-        .flatten()
-        .filter(|one| !one.status.provider_snapshot_id.is_empty())
-        .map(|one| {
-            let info = VolumeBackupInfo {
-                snapshot_id: one.status.provider_snapshot_id,
-                volume_type: one.spec.volume_type,
-                availability_zone: one.spec.volume_az,
-                iops: one.spec.volume_iops,
-            };
-            (one.spec.persistent_volume_name, info)
-        })
-        .collect())
 }
 
 fn missing(key: &str, error: crate::providers::store::StoreError) -> StorageError {
@@ -545,15 +461,20 @@ mod tests {
                 "backups/twice/velero-backup.json",
                 record(VELERO_VERSION, "twice", "Completed"),
             ),
+            (
+                "backups/first/velero-backup.json",
+                record(ark, "first", "Completed"),
+            ),
             ("twice/ark-backup.json", record(ark, "twice", "Completed")),
         ] {
             rig.plant(key, &text).await;
         }
         let names = rig.location.list_backups().await.unwrap();
-        assert_eq!(names, ["busy", "early", "twice", "velero"]);
+        assert_eq!(names, ["busy", "early", "first", "twice", "velero"]);
         for (name, layout) in [
             ("early", Some(Layout::Early)),
             ("velero", Some(Layout::Velero)),
+            ("first", Some(Layout::Velero)),
             ("twice", Some(Layout::Velero)),
             ("busy", None),
         ] {
@@ -564,26 +485,6 @@ mod tests {
         let early = rig.location.read_record("early").await.unwrap();
         let (key, _) = early.part_key(PartKind::Contents).unwrap();
         assert_eq!(key, "early/early.tar.gz");
-    }
-
-    #[test]
-    fn snapshots_of_other_programs_are_read() {
-        use std::io::Write as _;
-        let text = r#"[{"spec":{"PersistentVolumeName":"pv","volumeType":"gp2","volumeAZ":"a","volumeIOPS":100},
-            "status":{"providerSnapshotID":"snap-1","phase":"Completed"}},
-            {"spec":{"persistentVolumeName":"failed"},"status":{"phase":"Failed"}}]"#;
-        for (text, count) in [(text, 1), ("null", 0)] {
-            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-            gzip.write_all(text.as_bytes()).unwrap();
-            let found = snapshots(&gzip.finish().unwrap()).unwrap();
-            assert_eq!(found.len(), count);
-            for (name, info) in found {
-                assert_eq!(
-                    (name.as_str(), info.snapshot_id.as_str(), info.iops),
-                    ("pv", "snap-1", Some(100))
-                );
-            }
-        }
     }
 
     #[tokio::test]

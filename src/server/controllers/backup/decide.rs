@@ -11,7 +11,6 @@ use crate::api::{
 };
 
 /// The version of the format that is written.
-const VERSION: i32 = 2;
 const FORMAT_VERSION: &str = "2.0.0";
 /// How often a backup is tried when servers die over it.
 const MOST_ATTEMPTS: u32 = 3;
@@ -220,7 +219,7 @@ pub(crate) fn taken(
     now: Timestamp,
 ) -> BackupStatus {
     BackupStatus {
-        version: Some(VERSION),
+        version: Some(Backup::OUR_VERSION),
         format_version: Some(FORMAT_VERSION.to_owned()),
         expiration: expiration(backup, now),
         phase: BackupPhase::InProgress,
@@ -275,7 +274,7 @@ pub(crate) fn failed(before: &BackupStatus, reason: String, now: Timestamp) -> B
 /// never be gone.
 pub(crate) fn refused(backup: &Backup, problems: Vec<String>, now: Timestamp) -> BackupStatus {
     BackupStatus {
-        version: Some(VERSION),
+        version: Some(Backup::OUR_VERSION),
         expiration: expiration(backup, now),
         phase: BackupPhase::FailedValidation,
         validation_errors: problems,

@@ -13,8 +13,6 @@ use crate::api::{
 };
 use crate::server::controllers::deletion::decide::{is_same, stored_nothing};
 
-/// The version of the backups that expire: those of other programs do not.
-const OUR_VERSION: i32 = 2;
 /// The shortest pause after an expired backup could not be removed. It grows with the time since the backup expired.
 const FIRST_PAUSE: Duration = Duration::from_mins(1);
 /// The longest such pause.
@@ -148,7 +146,8 @@ pub(crate) fn expires(backup: &Backup) -> Option<Timestamp> {
         | BackupPhase::Deleting => true,
         BackupPhase::New | BackupPhase::InProgress | BackupPhase::Other(_) => false,
     };
-    let ours = status.version == Some(OUR_VERSION) && backup.metadata.deletion_timestamp.is_none();
+    // Those of other programs do not expire.
+    let ours = backup.is_ours() && backup.metadata.deletion_timestamp.is_none();
     let expiration = status.expiration.as_ref()?.0;
     (ends && ours).then_some(expiration)
 }

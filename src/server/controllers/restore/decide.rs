@@ -178,7 +178,7 @@ fn source_problems(name: &str, source: &Source<'_>) -> Vec<String> {
                 .as_ref()
                 .map(|status| status.phase.clone())
                 .unwrap_or_default();
-            if phase.is_usable() {
+            if is_restorable(&phase, Some(record)) {
                 Vec::new()
             } else {
                 vec![format!(
@@ -189,11 +189,19 @@ fn source_problems(name: &str, source: &Source<'_>) -> Vec<String> {
     }
 }
 
+/// Returns whether a backup in this phase can be restored from. Failed ones of Ark up to 0.10 have their contents: one
+/// item's error was enough.
+fn is_restorable(phase: &BackupPhase, record: Option<&Backup>) -> bool {
+    let failed_elsewhere =
+        *phase == BackupPhase::Failed && record.is_some_and(|record| !record.is_ours());
+    phase.is_usable() || failed_elsewhere
+}
+
 /// Returns what the cluster and the location say of a backup together: a Backup that is not (or no longer) a good one
 /// here is none, even if another of its name is stored.
 pub(crate) fn source(resource: Option<BackupPhase>, record: Option<&Backup>) -> Source<'_> {
     match (resource, record) {
-        (Some(phase), _) if !phase.is_usable() => Source::Missing(Some(phase)),
+        (Some(phase), record) if !is_restorable(&phase, record) => Source::Missing(Some(phase)),
         (_, Some(record)) => Source::Stored(record),
         (phase, None) => Source::Missing(phase),
     }

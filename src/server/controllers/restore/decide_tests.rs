@@ -22,6 +22,7 @@ fn restore(phase: RestorePhase, attempt: u32) -> Restore {
 fn record(phase: BackupPhase) -> Backup {
     Backup {
         status: Some(BackupStatus {
+            version: Some(Backup::OUR_VERSION),
             phase,
             ..BackupStatus::default()
         }),
@@ -46,12 +47,16 @@ fn decisions() {
     let good = record(BackupPhase::Completed);
     let partial = record(BackupPhase::PartiallyFailed);
     let bad = record(BackupPhase::Failed);
+    let mut early = record(BackupPhase::Failed);
+    early.status.as_mut().unwrap().version = Some(1);
     let reasons = ["no bucket".to_owned()];
     let stored = Source::Stored(&good);
     for (phase, attempt, source, expected) in [
         (New, 0, &stored, "run 1"),
         (New, 0, &Source::Stored(&partial), "run 1"),
         (New, 0, &Source::Stored(&bad), "refuse"),
+        // An earlier Ark stored what it had.
+        (New, 0, &Source::Stored(&early), "run 1"),
         (New, 0, &Source::Missing(None), "refuse"),
         (
             New,
@@ -142,12 +147,16 @@ fn snapshots_cannot_be_asked_for() {
 #[test]
 fn the_cluster_and_the_location_together() {
     let good = record(BackupPhase::Completed);
+    let mut early = record(BackupPhase::Failed);
+    early.status.as_mut().unwrap().version = Some(1);
     for (resource, stored, expected) in [
         (None, Some(&good), "stored"),
         (Some(BackupPhase::Completed), Some(&good), "stored"),
         // Its name was taken in the location: what is stored there is another backup.
         (Some(BackupPhase::FailedValidation), Some(&good), "missing"),
         (Some(BackupPhase::Deleting), Some(&good), "missing"),
+        (Some(BackupPhase::Failed), Some(&good), "missing"),
+        (Some(BackupPhase::Failed), Some(&early), "stored"),
         (Some(BackupPhase::Completed), None, "missing"),
         (None, None, "missing"),
     ] {
