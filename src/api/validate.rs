@@ -177,7 +177,7 @@ pub fn restore(spec: &RestoreSpec) -> Vec<String> {
     );
     if let Some(ExistingResourcePolicy::Other(word)) = &spec.existing_resource_policy {
         problems.push(format!(
-            "existing resource policy: {word:?} is none; set it to none, update or recreate"
+            "existing resource policy: there is no {word:?}; set it to none, update or recreate"
         ));
     }
     if spec.resource_modifier.is_some() && spec.resource_modifiers.is_some() {

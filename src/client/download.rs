@@ -145,6 +145,11 @@ impl<'a> Downloads<'a> {
         }
     }
 
+    /// Returns how long the server may take until it takes something up.
+    pub(crate) fn silence(&self) -> Duration {
+        self.means.silence
+    }
+
     /// Reads the warnings and errors of a run for its description, where a failure to do so is one more thing to show.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -13,7 +14,7 @@ use flate2::write::GzEncoder;
 use futures::{StreamExt as _, stream};
 
 use crate::api::{PlanAction, PlanItem, RestoreCounts};
-use crate::cluster::{ClusterError, ClusterErrorKind, NamespaceState};
+use crate::cluster::{ApiType, ClusterError, ClusterErrorKind, NamespaceState};
 
 use super::apply::{Applier, may_be_there};
 use super::existing::{Weighed, is_going};
@@ -172,11 +173,19 @@ impl Applier<'_> {
             unchecked: String::new(),
             differences: Vec::new(),
         };
-        if planned.served.is_none() {
-            "the definition of its type comes with the restore".clone_into(&mut item.unchecked);
-            return item;
-        }
-        let prepared = match self.prepare(step, body) {
+        // What its definition, which comes with the restore, will make of it.
+        let to_come = || {
+            Arc::new(ApiType {
+                group: planned.key.group.clone(),
+                version: planned.key.version.clone(),
+                kind: planned.key.kind.clone(),
+                resource: planned.key.resource.clone(),
+                namespaced: namespace.is_some(),
+                ..ApiType::default()
+            })
+        };
+        let api_type = planned.served.clone().unwrap_or_else(to_come);
+        let prepared = match self.prepare_as(step, body, api_type) {
             Ok(prepared) => prepared,
             Err(unprepared) => {
                 item.action = if unprepared.outcome == Outcome::LeftOut {
@@ -188,6 +197,10 @@ impl Applier<'_> {
                 return item;
             }
         };
+        if planned.served.is_none() {
+            "the definition of its type comes with the restore".clone_into(&mut item.unchecked);
+            return item;
+        }
         match namespace.and_then(|namespace| Some((namespace, targets.get(namespace)?))) {
             Some((namespace, Target::ToCome)) => {
                 item.unchecked = format!("namespace {namespace} is made by the restore");

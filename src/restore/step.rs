@@ -158,13 +158,24 @@ impl Applier<'_> {
 
     /// Parses and transforms a stored object; or says how it fares without being created.
     pub(super) fn prepare(&self, step: &Step, body: Body) -> Result<Prepared<'_>, Unprepared> {
-        let entry = &self.opened.entries()[step.entry];
         let planned = &self.types[step.planned_type];
         // A type that did not come has been reported.
         let api_type = planned
             .served
             .clone()
             .ok_or_else(|| Unprepared::failed(String::new()))?;
+        self.prepare_as(step, body, api_type)
+    }
+
+    /// Does so for an object of a type that need not be served yet.
+    pub(super) fn prepare_as(
+        &self,
+        step: &Step,
+        body: Body,
+        api_type: Arc<ApiType>,
+    ) -> Result<Prepared<'_>, Unprepared> {
+        let entry = &self.opened.entries()[step.entry];
+        let planned = &self.types[step.planned_type];
         let namespace = entry
             .namespace
             .as_deref()

@@ -195,6 +195,24 @@ async fn what_cannot_be_checked_says_why() -> Result<()> {
     );
     let restores: Api<Restore> = ark.api();
     assert_eq!(restores.get("try").await?.spec.dry_run, Some(true));
+    // One that is refused is told as a document, too.
+    let refused = ark
+        .command()
+        .args(["restore", "create", "refused", "--from-backup"])
+        .args([
+            "unchecked",
+            "--dry-run",
+            "-o",
+            "json",
+            "--include",
+            "secrets/none-*",
+        ])
+        .output()?;
+    assert!(!refused.status.success());
+    let document: Value = serde_json::from_slice(&refused.stdout)?;
+    assert_eq!(document["phase"], "FailedValidation");
+    let reason = document["reasons"][0].as_str().unwrap_or_default();
+    assert!(reason.contains("secrets/none-*"), "{document}");
     let listed = ark.ark(&["restore", "get"])?;
     assert!(listed.contains("Completed (dry run)"), "{listed}");
     let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(client.clone());

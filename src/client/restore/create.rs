@@ -42,7 +42,7 @@ pub struct RestoreCreateArgs {
     scope: ScopeArgs,
     #[command(flatten)]
     changes: ChangeArgs,
-    /// Whether to restore volumes from their snapshots [default: where there is one]
+    /// Whether to restore volumes from their snapshots, which this version cannot do: only false is taken
     #[arg(long, value_name = "BOOL", value_parser = optional_bool, num_args = 0..=1, require_equals = true,
           default_missing_value = "true")]
     restore_volumes: Option<OptionalBool>,
@@ -212,8 +212,12 @@ pub(crate) async fn run(context: &Context, args: RestoreCreateArgs) -> anyhow::R
     if args.dry_run {
         let means = args.download.read()?;
         let downloads = Downloads::new(context, &cluster, means);
-        let format = args.output.output;
-        return dry_run::show(&cluster, &downloads, &created, format, args.details).await;
+        let how = dry_run::Show {
+            format: args.output.output,
+            details: args.details,
+            named: args.own_name().is_some(),
+        };
+        return dry_run::show(&cluster, &downloads, &created, &how).await;
     }
     output::line(&format!("Restore request \"{name}\" has been submitted."))?;
     output::line(&format!(

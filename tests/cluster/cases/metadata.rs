@@ -60,6 +60,40 @@ metadata: {name: simba, namespace: NAME, annotations: {ANNOTATION}}
 status: {mood: calm}
 ";
 
+#[tokio::test]
+async fn case_03_a_dry_run_names_states_that_do_not_come_back() -> Result<()> {
+    let case = Case::new(3).await?;
+    let group = format!("{}.example.org", case.name);
+    let moods = format!("moods.{group}");
+    let rule = |path: &str| {
+        format!(
+            "{{version: v1, resourceModifierRules: [{{conditions: {{groupResource: {moods}}}, patches: [{{operation: add, path: {path}, value: '\"x\"'}}]}}]}}"
+        )
+    };
+    for (path, said_of_it) in [("/spec", 1), ("/spec/none", 2)] {
+        // The definition comes with the restore: nothing of the type can be asked of the API server.
+        let spec = RestoreSpec {
+            dry_run: Some(true),
+            resource_modifiers: Some(serde_saphyr::from_str(&rule(path))?),
+            ..RestoreSpec::default()
+        };
+        let outcome = case
+            .restore_as(&DEFINITION.replace("ANNOTATION", ""), spec)
+            .await?;
+        let all = said(&outcome);
+        assert!(
+            all.iter()
+                .any(|line| line.contains("moods") && line.contains("with a status")),
+            "{all:?}"
+        );
+        // A patch that cannot be applied is seen before anything is made, too.
+        assert_eq!(all.len(), said_of_it, "{all:?}");
+        assert_eq!(outcome.counts.conflict, said_of_it as u64 - 1, "{path}");
+    }
+    assert!(case.get_global("namespaces", &case.name).await?.is_none());
+    Ok(())
+}
+
 async fn mood(number: u32, annotation: &str, status: Option<RestoreStatusSpec>) -> Result<Value> {
     let case = Case::new(number).await?;
     let outcome = case
