@@ -12,7 +12,7 @@ use crate::cluster::{ApiType, Cluster, Discovery, NamespaceState};
 
 use super::object::{self, Object};
 use super::open::Opened;
-use super::plan::{RestorePlan, Volume};
+use super::plan::{PlannedType, RestorePlan, Volume};
 use super::select::Contents;
 use super::transform::Facts;
 use super::{RestoreRequest, needs};
@@ -42,7 +42,8 @@ pub(super) fn facts(request: &RestoreRequest, plan: &mut RestorePlan) -> Facts {
     }
 }
 
-/// Returns the paths that follow the namespace mapping, by type.
+/// Returns the paths that follow the namespace mapping, by type: by its name in the target, by which it is looked up, too
+/// where the request has it by its name in the backup.
 ///
 /// # Errors
 /// A sentence for each type that nobody knows.
@@ -50,8 +51,9 @@ pub(super) fn references(
     spec: &api::RestoreSpec,
     contents: &Contents<'_>,
     target: &Discovery,
+    types: &[PlannedType],
 ) -> Result<BTreeMap<String, Vec<String>>, Vec<String>> {
-    let mut paths: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut paths: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut problems = Vec::new();
     for reference in &spec.namespace_references {
         let found = contents.resolve(&reference.resource, target);
@@ -62,14 +64,26 @@ pub(super) fn references(
             ));
         }
         for name in found {
-            paths.entry(name).or_default().push(reference.path.clone());
+            paths
+                .entry(name)
+                .or_default()
+                .insert(reference.path.clone());
         }
     }
-    if problems.is_empty() {
-        Ok(paths)
-    } else {
-        Err(problems)
+    if !problems.is_empty() {
+        return Err(problems);
     }
+    for planned in types {
+        // Each path once: followed twice, namespaces that change places would be back at the start.
+        if let Some(stored) = paths.get(&planned.key.group_resource()).cloned() {
+            paths
+                .entry(planned.group_resource.clone())
+                .or_default()
+                .extend(stored);
+        }
+    }
+    let listed = |(name, paths): (_, BTreeSet<String>)| (name, paths.into_iter().collect());
+    Ok(paths.into_iter().map(listed).collect())
 }
 
 /// Checks that the storage classes that take the place of others are there, or come with the restore (case 60).
@@ -137,7 +151,7 @@ pub(super) async fn read_needs(
         .map(|entry| (Arc::as_ptr(&entry.type_key).addr(), &entry.type_key))
         .collect::<HashMap<_, _>>()
         .into_iter()
-        .map(|(place, key)| (place, key.group_resource()))
+        .map(|(place, key)| (place, needs::known_as(key)))
         .collect();
     let type_of = |entry: &IndexEntry| types[&Arc::as_ptr(&entry.type_key).addr()].as_str();
     let places: HashMap<(&str, Option<&str>, &str), usize> = entries

@@ -319,9 +319,11 @@ async fn make_plan(
     let modifiers = Modifiers::read(spec.resource_modifiers.as_ref(), &contents, target)
         .map_err(RestoreError::Refused)?;
     for planned in &mut plan.types {
-        planned.modifiers = modifiers.for_type(&planned.group_resource);
+        let stored = planned.key.group_resource();
+        planned.modifiers = modifiers.for_type(&stored, &planned.group_resource);
     }
-    let references = ahead::references(spec, &contents, target).map_err(RestoreError::Refused)?;
+    let references =
+        ahead::references(spec, &contents, target, &plan.types).map_err(RestoreError::Refused)?;
     ahead::check_classes(cluster, spec, &plan, opened)
         .await
         .map_err(RestoreError::Refused)?;

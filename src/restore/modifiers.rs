@@ -124,11 +124,11 @@ impl Modifiers {
         }
     }
 
-    /// Returns the rules for a type, by their numbers.
-    pub(super) fn for_type(&self, group_resource: &str) -> Vec<usize> {
+    /// Returns the rules for a type, by their numbers: those for its name in the backup or in the target.
+    pub(super) fn for_type(&self, stored: &str, target: &str) -> Vec<usize> {
         let rules = self.rules.iter().enumerate();
         rules
-            .filter(|(_, rule)| rule.types.contains(group_resource))
+            .filter(|(_, rule)| rule.types.contains(stored) || rule.types.contains(target))
             .map(|(at, _)| at)
             .collect()
     }

@@ -28,7 +28,7 @@ fn apply(yaml: &str, namespace: &str, name: &str, object: Value) -> Result<Value
     let Value::Object(mut object) = object else {
         panic!("no object");
     };
-    let rules = modifiers.for_type("configmaps");
+    let rules = modifiers.for_type("configmaps", "configmaps");
     modifiers.apply(&rules, &entry, &mut object)?;
     Ok(Value::Object(object))
 }

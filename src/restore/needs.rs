@@ -2,9 +2,12 @@
 
 use serde_json::Value;
 
+use crate::archive::TypeKey;
+
+use super::convert;
 use super::object::{self, Object};
 
-/// Types of which objects name others.
+/// Types of which objects name others, as they are called today.
 pub(super) const NAMING: [&str; 10] = [
     "pods",
     "replicationcontrollers",
@@ -26,6 +29,15 @@ const CONFIG_MAPS: &str = "configmaps";
 const SECRETS: &str = "secrets";
 const ACCOUNTS: &str = "serviceaccounts";
 const CLASSES: &str = "priorityclasses.scheduling.k8s.io";
+
+/// Returns the name of a stored type today: old groups name what is needed in the same fields (case 15).
+pub(super) fn known_as(key: &TypeKey) -> String {
+    let route = convert::route(key).filter(|route| route.to.0 != key.group);
+    route.map_or_else(
+        || key.group_resource(),
+        |route| format!("{}.{}", key.resource, route.to.0),
+    )
+}
 
 /// Returns what an object of a type names.
 pub(super) fn of(group_resource: &str, object: &Object) -> Vec<Need> {
@@ -141,6 +153,33 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn old_types_are_known_by_their_names_today() {
+        for (group, version, resource, name) in [
+            ("extensions", "v1beta1", "deployments", "deployments.apps"),
+            ("extensions", "v1beta1", "daemonsets", "daemonsets.apps"),
+            ("extensions", "v1beta1", "replicasets", "replicasets.apps"),
+            (
+                "extensions",
+                "v1beta1",
+                "ingresses",
+                "ingresses.networking.k8s.io",
+            ),
+            ("apps", "v1beta1", "statefulsets", "statefulsets.apps"),
+            ("batch", "v2alpha1", "cronjobs", "cronjobs.batch"),
+            ("", "v1", "pods", "pods"),
+        ] {
+            let key = TypeKey {
+                group: group.into(),
+                version: version.into(),
+                resource: resource.into(),
+                kind: String::new(),
+            };
+            assert_eq!(known_as(&key), name);
+            assert!(NAMING.contains(&name));
+        }
+    }
 
     #[test]
     fn what_objects_name() {

@@ -57,11 +57,13 @@ impl Selection {
         self.types.excluded().contains(group_resource)
     }
 
-    /// Returns whether objects of a type get their status back (case 3).
-    pub(super) fn restores_status(&self, group_resource: &str) -> bool {
-        self.status
-            .as_ref()
-            .is_some_and(|types| types.includes(group_resource))
+    /// Returns whether objects of a type, that may be called otherwise in the target, get their status back (case 3).
+    pub(super) fn restores_status(&self, stored: &str, target: &str) -> bool {
+        self.status.as_ref().is_some_and(|types| {
+            (types.includes(stored) || types.includes(target))
+                && !types.excluded().contains(stored)
+                && !types.excluded().contains(target)
+        })
     }
 
     /// Returns the items that have to match something, as they were asked for.
@@ -412,6 +414,32 @@ mod tests {
                 types.iter().map(|one| (*one).to_owned()).collect(),
                 "{name}"
             );
+        }
+    }
+
+    #[test]
+    fn statuses_are_asked_for_by_either_name() {
+        let entries = entries();
+        let contents = Contents::of(&entries);
+        for (included, excluded, asked) in [
+            (&["ingresses.extensions"][..], &[][..], true),
+            (&["ingresses.networking.k8s.io"], &[], true),
+            (&["*"], &["ingresses.extensions"], false),
+            (&["*"], &["ingresses.networking.k8s.io"], false),
+            (&["pods"], &[], false),
+        ] {
+            let spec = RestoreSpec {
+                backup_name: "b".into(),
+                restore_status: Some(crate::api::RestoreStatusSpec {
+                    included_resources: list(included),
+                    excluded_resources: list(excluded),
+                }),
+                ..RestoreSpec::default()
+            };
+            let selection = select(&spec, &contents, &target()).unwrap();
+            let found =
+                selection.restores_status("ingresses.extensions", "ingresses.networking.k8s.io");
+            assert_eq!(found, asked, "{included:?} {excluded:?}");
         }
     }
 

@@ -91,7 +91,7 @@ impl<'a> Planner<'a> {
                 never: derived::by_type(&group_resource),
                 planned: PlannedType {
                     key: Arc::clone(key),
-                    status: self.selection.restores_status(&group_resource),
+                    status: self.selection.restores_status(&stored, &group_resource),
                     modifiers: Vec::new(),
                     group_resource,
                     convert: served.as_ref().and_then(|served| served.convert),

@@ -10,6 +10,7 @@ mod definitions;
 mod existing;
 mod jobs;
 mod metadata;
+mod modifiers;
 mod order;
 mod owners;
 mod pods;
