@@ -12,7 +12,7 @@ use super::serde_util::null_as_default;
 pub struct ResourceModifiers {
     /// The format's version, `v1`.
     pub version: String,
-    /// The rules; each that fits an object changes it, one after the other.
+    /// The rules; those that fit an object as it comes change it, one after the other.
     #[serde(default, deserialize_with = "null_as_default")]
     pub resource_modifier_rules: Vec<ResourceModifierRule>,
 }
@@ -50,12 +50,12 @@ pub struct ResourceModifierRule {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ModifierConditions {
-    /// The type, such as `deployments.apps`; a glob such as `*.apps` means several.
+    /// The type, such as `deployments.apps`, or a glob: `*.apps` means a group, `*` the core group, `*.*` all groups.
     pub group_resource: String,
     /// A regular expression that the name has to contain; empty means any.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub resource_name_regex: String,
-    /// Original namespaces; empty means all, and cluster-scoped objects.
+    /// Original namespaces, or globs; empty means all. Cluster-scoped objects are not asked for one.
     #[serde(
         default,
         deserialize_with = "null_as_default",
@@ -65,7 +65,7 @@ pub struct ModifierConditions {
     /// Labels that have to match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_selector: Option<LabelSelector>,
-    /// Values that have to be there.
+    /// Values that have to be there before any rule changes the object.
     #[serde(
         default,
         deserialize_with = "null_as_default",
@@ -80,7 +80,7 @@ pub struct ModifierConditions {
 pub struct ModifierMatch {
     /// Where, as a JSON pointer.
     pub path: String,
-    /// The value: JSON, or a word that is taken as a string.
+    /// The value: JSON, or a word that is taken as a string. `null` means that the field is missing.
     #[serde(default)]
     pub value: String,
 }

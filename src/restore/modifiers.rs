@@ -1,13 +1,15 @@
 //! Resource modifiers: changes that the request makes to objects before they are created (case 79).
 //!
-//! They are read and checked before anything is created, and looked up by type. An object whose patch fails is held back:
-//! whoever asks for a change does not want the object without it.
+//! They are read and checked before anything is created, and looked up by type. What they mean is what they mean in Velero
+//! (`internal/resourcemodifiers`), but for one thing: an object whose patch fails is held back. Whoever asks for a change
+//! does not want the object without it.
+
+mod globs;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use glob::Pattern;
-use json_patch::{PatchErrorKind, PatchOperation};
+use json_patch::PatchOperation;
 use kube::core::Selector;
 use regex::Regex;
 use serde_json::{Value, json};
@@ -19,6 +21,7 @@ use crate::api::{
 use crate::archive::IndexEntry;
 use crate::cluster::Discovery;
 
+use self::globs::Wild;
 use super::object::Object;
 use super::rules::Told;
 use super::select::Contents;
@@ -33,8 +36,13 @@ pub(super) const TOLD: &[Told] = &[
     },
     Told {
         cases: "79",
-        about: "an object that fails a modifier's `test`",
-        says: "is left as it is by that modifier",
+        about: "an object that several resource modifiers are for",
+        says: "is patched by one after the other; which ones those are is decided before the first",
+    },
+    Told {
+        cases: "79",
+        about: "an object that fails a modifier's `test`, or lacks what it tests",
+        says: "is left as it is by that modifier; a test for null wants the field missing",
     },
     Told {
         cases: "79",
@@ -70,7 +78,7 @@ struct Rule {
     what: String,
     types: BTreeSet<String>,
     name: Option<Regex>,
-    namespaces: Vec<Pattern>,
+    namespaces: Vec<Regex>,
     labels: Option<Selector>,
     matches: Vec<(String, Value)>,
     change: Change,
@@ -99,7 +107,7 @@ impl Modifiers {
             return Ok(Self::default());
         };
         let mut problems = Vec::new();
-        if modifiers.version != VERSION {
+        if !modifiers.version.eq_ignore_ascii_case(VERSION) {
             problems.push(format!(
                 "resource modifiers: version {:?} is not known; write version: {VERSION}",
                 modifiers.version
@@ -143,20 +151,25 @@ impl Modifiers {
         entry: &IndexEntry,
         object: &mut Object,
     ) -> Result<(), String> {
-        for rule in rules.iter().filter_map(|at| self.rules.get(*at)) {
-            let mut value = Value::Object(std::mem::take(object));
-            let result = rule.apply(entry, &mut value);
-            if let Value::Object(inner) = value {
-                *object = inner;
-            }
-            result.map_err(|problem| {
+        let mut value = Value::Object(std::mem::take(object));
+        // Whom a rule is for does not depend on what rules before it change.
+        let fitting: Vec<&Rule> = rules
+            .iter()
+            .filter_map(|at| self.rules.get(*at))
+            .filter(|rule| rule.is_for(entry, &value))
+            .collect();
+        let result = fitting.into_iter().try_for_each(|rule| {
+            rule.apply(&mut value).map_err(|problem| {
                 format!(
                     "it is held back, for {} cannot be applied: {problem}",
                     rule.what
                 )
-            })?;
+            })
+        });
+        if let Value::Object(inner) = value {
+            *object = inner;
         }
-        Ok(())
+        result
     }
 
     /// Returns a warning for each rule that was for no object.
@@ -184,10 +197,9 @@ impl Rule {
                 format!("resourceNameRegex {text:?} is no regular expression: {error}")
             })?),
         };
-        let namespaces = conditions
-            .namespaces
-            .iter()
-            .map(|glob| Pattern::new(glob).map_err(|error| format!("namespace {glob:?}: {error}")));
+        let namespaces = conditions.namespaces.iter().map(|glob| {
+            globs::read(glob, Wild::Any).map_err(|error| format!("namespace {glob:?}: {error}"))
+        });
         let types = types(conditions, contents, target)?;
         let change = Change::read(rule)?;
         if matches!(change, Change::Strategic(_))
@@ -222,35 +234,29 @@ impl Rule {
     }
 
     fn is_for(&self, entry: &IndexEntry, object: &Value) -> bool {
+        // What is in no namespace is not asked for one.
         let namespace = entry.namespace.as_deref();
         self.name
             .as_ref()
             .is_none_or(|name| name.is_match(&entry.name))
             && (self.namespaces.is_empty()
-                || self
-                    .namespaces
-                    .iter()
-                    .any(|pattern| namespace.is_some_and(|namespace| pattern.matches(namespace))))
+                || namespace.is_none_or(|namespace| {
+                    self.namespaces
+                        .iter()
+                        .any(|pattern| pattern.is_match(namespace))
+                }))
             && selector::matches(self.labels.as_ref(), &entry.labels)
             && self
                 .matches
                 .iter()
-                .all(|(path, value)| object.pointer(path) == Some(value))
+                .all(|(path, value)| holds(object, path, value))
     }
 
-    fn apply(&self, entry: &IndexEntry, object: &mut Value) -> Result<(), String> {
-        if !self.is_for(entry, object) {
-            return Ok(());
-        }
+    fn apply(&self, object: &mut Value) -> Result<(), String> {
         self.used.fetch_add(1, Ordering::Relaxed);
         let identity: Vec<Option<Value>> = identity(object);
         match &self.change {
-            Change::Json(operations) => match json_patch::patch(object, operations) {
-                Ok(()) => {}
-                // It is rolled back as a whole.
-                Err(error) if matches!(error.kind, PatchErrorKind::TestFailed) => return Ok(()),
-                Err(error) => return Err(error.to_string()),
-            },
+            Change::Json(operations) => patch(object, operations)?,
             Change::Merge(patches) => {
                 for patch in patches {
                     json_patch::merge(object, patch);
@@ -271,6 +277,40 @@ impl Rule {
     }
 }
 
+/// Applies the operations of a JSON patch; one that tests in vain changes nothing.
+fn patch(object: &mut Value, operations: &[PatchOperation]) -> Result<(), String> {
+    let before = object.clone();
+    for (at, operation) in operations.iter().enumerate() {
+        if let PatchOperation::Test(test) = operation {
+            if !holds(object, test.path.as_str(), &test.value) {
+                *object = before;
+                return Ok(());
+            }
+            continue;
+        }
+        json_patch::patch(object, std::slice::from_ref(operation)).map_err(|error| {
+            format!(
+                "operation {} ({}): {}",
+                at + 1,
+                operation.path(),
+                error.kind
+            )
+        })?;
+    }
+    Ok(())
+}
+
+/// Returns whether a value stands at a path. Null stands where an object lacks the field, too.
+fn holds(object: &Value, path: &str, value: &Value) -> bool {
+    object.pointer(path).map_or_else(
+        || {
+            let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+            value.is_null() && object.pointer(parent).is_some_and(Value::is_object)
+        },
+        |found| found == value,
+    )
+}
+
 fn identity(object: &Value) -> Vec<Option<Value>> {
     IDENTITY
         .iter()
@@ -288,13 +328,15 @@ fn types(
     if wanted.is_empty() {
         return Err("it names no type; set conditions.groupResource".to_owned());
     }
-    let found: BTreeSet<String> = if wanted.contains(['*', '?', '[']) {
-        let pattern =
-            Pattern::new(wanted).map_err(|error| format!("groupResource {wanted:?}: {error}"))?;
+    let found: BTreeSet<String> = if globs::is_glob(wanted) {
+        // Velero's documents mean all groups by it, its code those without a dot in their name.
+        let glob = if wanted == "*.*" { "**" } else { wanted };
+        let pattern = globs::read(glob, Wild::UpToDot)
+            .map_err(|error| format!("groupResource {wanted:?}: {error}"))?;
         let here = contents.types.keys().cloned();
         let there = target.types().iter().map(|one| one.group_resource());
         here.chain(there)
-            .filter(|name| pattern.matches(name))
+            .filter(|name| pattern.is_match(name))
             .collect()
     } else {
         contents.resolve(wanted, target)

@@ -1,4 +1,4 @@
-//! Case 79: resource modifiers; and rules by old names of types.
+//! Case 79: what resource modifiers make of objects, as Velero would; and rules by old names of types.
 
 use ark::api::{NamespaceReference, ResourceModifiers, RestoreStatusSpec};
 
@@ -10,6 +10,85 @@ fn modifiers(yaml: &str) -> Result<RestoreSpec> {
         resource_modifiers: Some(modifiers),
         ..RestoreSpec::default()
     })
+}
+
+fn claim(name: &str, class: &str) -> String {
+    format!(
+        "
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {{name: {name}, namespace: NAME}}
+spec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Gi}}}}{class}}}
+---
+"
+    )
+}
+
+#[tokio::test]
+async fn case_79_rules_that_swap_classes_leave_claims_without_one_alone() -> Result<()> {
+    let case = Case::new(79).await?;
+    let objects = claim("gold", ", storageClassName: gold")
+        + &claim("silver", ", storageClassName: silver")
+        + &claim("none", "");
+    let spec = modifiers(
+        "
+version: v1
+resourceModifierRules:
+- conditions: {groupResource: persistentvolumeclaims, matches: [{path: /spec/storageClassName, value: gold}]}
+  mergePatches: [{patchData: 'spec: {storageClassName: silver}'}]
+- conditions: {groupResource: persistentvolumeclaims, matches: [{path: /spec/storageClassName, value: silver}]}
+  mergePatches: [{patchData: 'spec: {storageClassName: gold}'}]
+# The example of Velero's documents.
+- conditions: {groupResource: persistentvolumeclaims, resourceNameRegex: '.*'}
+  patches:
+  - {operation: test, path: /spec/storageClassName, value: premium}
+  - {operation: replace, path: /spec/storageClassName, value: standard}
+",
+    )?;
+    assert_silent(&case.restore_as(&objects, spec).await?);
+    for (name, class) in [
+        ("gold", Value::from("silver")),
+        ("silver", Value::from("gold")),
+        ("none", Value::Null),
+    ] {
+        let claim = case.must_get("persistentvolumeclaims", name).await?;
+        assert_eq!(*at(&claim, "/spec/storageClassName"), class, "{name}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn case_79_namespaces_leave_no_cluster_scoped_object_out() -> Result<()> {
+    let case = Case::new(79).await?;
+    let spec = modifiers(
+        "
+version: v1
+resourceModifierRules:
+- conditions: {groupResource: '*.rbac.authorization.k8s.io', namespaces: [other]}
+  mergePatches: [{patchData: 'metadata: {annotations: {seen: yes-it-was}}'}]
+",
+    )?;
+    let outcome = case
+        .restore_as(
+            "
+{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: NAME}}
+---
+{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {name: inner, namespace: NAME}}
+",
+            spec,
+        )
+        .await?;
+    assert_silent(&outcome);
+    let seen = "/metadata/annotations/seen";
+    let outer = case
+        .must_get_global("clusterroles.rbac.authorization.k8s.io", &case.name)
+        .await?;
+    assert_eq!(*at(&outer, seen), "yes-it-was");
+    let inner = case
+        .must_get("roles.rbac.authorization.k8s.io", "inner")
+        .await?;
+    assert_eq!(*at(&inner, seen), Value::Null);
+    Ok(())
 }
 
 const OLD: &str = "
