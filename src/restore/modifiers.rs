@@ -51,7 +51,7 @@ pub(super) const TOLD: &[Told] = &[
     },
     Told {
         cases: "85",
-        about: "a modifier that cannot be read, or is for a type that nobody knows",
+        about: "a modifier that cannot be read, has a directive that is none, or is for a type that nobody knows",
         says: "is refused before anything is made",
     },
 ];
@@ -159,7 +159,7 @@ impl Modifiers {
             .filter(|rule| rule.is_for(entry, &value))
             .collect();
         let result = fitting.into_iter().try_for_each(|rule| {
-            rule.apply(&mut value).map_err(|problem| {
+            rule.apply(entry, &mut value).map_err(|problem| {
                 format!(
                     "it is held back, for {} cannot be applied: {problem}",
                     rule.what
@@ -252,7 +252,7 @@ impl Rule {
                 .all(|(path, value)| holds(object, path, value))
     }
 
-    fn apply(&self, object: &mut Value) -> Result<(), String> {
+    fn apply(&self, entry: &IndexEntry, object: &mut Value) -> Result<(), String> {
         self.used.fetch_add(1, Ordering::Relaxed);
         let identity: Vec<Option<Value>> = identity(object);
         match &self.change {
@@ -264,7 +264,7 @@ impl Rule {
             }
             Change::Strategic(patches) => {
                 for patch in patches {
-                    strategic::merge(object, patch)?;
+                    strategic::merge(&entry.type_key.resource, object, patch)?;
                 }
             }
         }
@@ -364,7 +364,11 @@ impl Change {
                     .collect::<Result<_, _>>()?,
             )),
             [false, true, false] => Ok(Self::Merge(documents(&rule.merge_patches)?)),
-            [false, false, true] => Ok(Self::Strategic(documents(&rule.strategic_patches)?)),
+            [false, false, true] => {
+                let patches = documents(&rule.strategic_patches)?;
+                patches.iter().try_for_each(strategic::check)?;
+                Ok(Self::Strategic(patches))
+            }
             [false, false, false] => {
                 Err("it has no patch; give patches, mergePatches or strategicPatches".to_owned())
             }

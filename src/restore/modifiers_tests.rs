@@ -278,6 +278,13 @@ fn bad_rules_are_refused() {
             "mergePatches",
         ),
         (
+            rule(
+                "configmaps",
+                "strategicPatches: [{patchData: 'data: {$keep: [a]}'}]",
+            ),
+            "$keep",
+        ),
+        (
             rule("'{configmaps'", "patches: [{operation: remove, path: /a}]"),
             "not closed",
         ),
