@@ -39,6 +39,17 @@ pub struct ApiType {
 }
 
 impl ApiType {
+    /// Returns another type of the same group and version, one without namespaces.
+    pub(crate) fn sibling(&self, resource: &str, kind: &str) -> Self {
+        Self {
+            group: self.group.clone(),
+            version: self.version.clone(),
+            resource: resource.to_owned(),
+            kind: kind.to_owned(),
+            ..Self::default()
+        }
+    }
+
     /// Returns `<resource>.<group>`, or the resource alone for the core group: Ark's name of a type.
     pub fn group_resource(&self) -> String {
         if self.group.is_empty() {

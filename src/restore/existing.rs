@@ -65,8 +65,8 @@ pub(super) const TOLD: &[Told] = &[
     },
     Told {
         cases: "54",
-        about: "a volume that is released, and was of the claim that it is stored with",
-        says: "forgets that claim's UID, so that the restored claim gets it back with what is on it",
+        about: "a volume that is there, and was of the claim that is restored",
+        says: "forgets the old claim's UID, so that the restored claim gets it back with what is on it",
     },
     Told {
         cases: "54",
@@ -109,8 +109,8 @@ pub(super) struct Weighed {
     pub(super) differences: Vec<Difference>,
     /// The merge patch that makes it the stored one.
     pub(super) patch: Object,
-    /// The merge patch that it gets whatever the policy: what an account lacks, what a volume has to forget, the UID of
-    /// an owner that is another one now.
+    /// The merge patch that it gets whatever the policy: what an account lacks, the UID of an owner that is another one
+    /// now.
     pub(super) owed: Object,
 }
 
@@ -152,7 +152,7 @@ impl Applier<'_> {
             if !is_going(&existing) {
                 return self.settle(prepared, existing).await;
             }
-            if started.elapsed() >= self.deletion_patience(&existing) {
+            if started.elapsed() >= self.deletion_patience(prepared, &existing) {
                 self.report.fail_object(
                     prepared.namespace,
                     prepared.group_resource,
@@ -246,7 +246,6 @@ impl Applier<'_> {
             return Weighed::default();
         };
         let version = object::text(&existing, &["metadata", "resourceVersion"]).to_owned();
-        let released = object::text(&existing, &["status", "phase"]) == "Released";
         let mut owed = Object::new();
         let taken_over = matches!(
             self.policy,
@@ -258,9 +257,6 @@ impl Applier<'_> {
         let mut existing = self.in_place(prepared, existing);
         // What belongs to whom is compared by nobody: the owners' UIDs are others.
         object::remove(&mut stored, &["metadata"], &["ownerReferences"]);
-        if prepared.group_resource == "persistentvolumes" && released {
-            owed::join(&mut owed, owed::forgotten_claim(&stored, &existing));
-        }
         if prepared.group_resource == "serviceaccounts" {
             owed::join(&mut owed, owed::of_account(&stored, &existing));
         }
@@ -328,8 +324,12 @@ impl Applier<'_> {
         Some(self.in_place(prepared, filled))
     }
 
-    /// Returns how long an object that is being deleted is waited for: its grace, and a while for its finalizers.
-    pub(super) fn deletion_patience(&self, existing: &Object) -> Duration {
+    /// Returns how long an object that is being deleted is waited for: its grace, and a while for its finalizers. A claim
+    /// stays until its Pods are gone, a volume until its claim is.
+    pub(super) fn deletion_patience(&self, prepared: &Prepared<'_>, existing: &Object) -> Duration {
+        if prepared.group_resource.starts_with("persistentvolume") {
+            return self.options.terminating_timeout;
+        }
         let grace = object::at(existing, &["metadata"])
             .and_then(|metadata| metadata.get("deletionGracePeriodSeconds")?.as_u64())
             .map_or(Duration::ZERO, Duration::from_secs);

@@ -53,6 +53,7 @@ mod strategic;
 mod testing;
 mod transform;
 mod treatment;
+mod volumes;
 mod waves;
 
 use std::collections::{BTreeMap, HashSet};

@@ -1,7 +1,7 @@
 //! What an object that is there gets whatever the policy says: what is missing for the restored ones to work (cases 45,
-//! 54, 84). Merge patches, made of objects; sent elsewhere.
+//! 84). Merge patches, made of objects; sent elsewhere.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::compare::MARKS;
 use super::object::{self, Object};
@@ -49,20 +49,6 @@ pub(super) fn owners(stored: &Object, existing: &Object, missing: bool) -> Optio
         changed = true;
     }
     changed.then(|| references.into_iter().map(Value::Object).collect())
-}
-
-/// Returns the merge patch with which a released volume waits for the claim that it is stored with, if that was its last
-/// one, too: without that claim's UID it is bound to the next one of the name (case 54).
-pub(super) fn forgotten_claim(stored: &Object, released: &Object) -> Object {
-    let claim = |volume| {
-        ["namespace", "name"].map(|key| object::text(volume, &["spec", "claimRef", key]).to_owned())
-    };
-    let [namespace, name] = claim(stored);
-    if name.is_empty() || claim(released) != [namespace, name] {
-        return Object::new();
-    }
-    let nothing = json!({"uid": null, "resourceVersion": null});
-    Object::from_iter([("spec".to_owned(), json!({"claimRef": nothing}))])
 }
 
 /// Returns the merge patch that gives an existing service account what the stored one has and it lacks (case 45):
@@ -127,6 +113,8 @@ pub(super) fn without_merged(account: &mut Object) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::restore::testing::object;
 
@@ -208,22 +196,6 @@ mod tests {
             };
             let found = owners(&with(stored), &with(existing), missing);
             assert_eq!(found, becomes.map(Value::Array), "{why}");
-        }
-    }
-
-    #[test]
-    fn a_released_volume_waits_for_its_own_claim_only() {
-        let of = |name: &str| {
-            object(json!({"spec": {"claimRef": {"namespace": "n", "name": name, "uid": "u"}}}))
-        };
-        let forgets = json!({"spec": {"claimRef": {"uid": null, "resourceVersion": null}}});
-        for (stored, released, patch) in [
-            ("a", "a", forgets),
-            ("a", "b", json!({})),
-            ("", "", json!({})),
-        ] {
-            let found = forgotten_claim(&of(stored), &of(released));
-            assert_eq!(Value::Object(found), patch, "{stored} {released}");
         }
     }
 

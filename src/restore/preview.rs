@@ -268,17 +268,14 @@ impl Applier<'_> {
         };
         item.differences = std::mem::take(&mut weighed.differences);
         (item.action, item.reason) = if item.differences.is_empty() {
-            match (weighed.owed.is_empty(), prepared.group_resource) {
-                (true, _) => (PlanAction::Skip, "there already, and the same".to_owned()),
-                (false, "persistentvolumes") => (
-                    PlanAction::Update,
-                    "there already, and released; its claim gets it back".to_owned(),
-                ),
-                (false, _) => (
+            if weighed.owed.is_empty() {
+                (PlanAction::Skip, "there already, and the same".to_owned())
+            } else {
+                (
                     PlanAction::Update,
                     "there already; gets what it lacks of accounts' secrets, labels and annotations, or of owners"
                         .to_owned(),
-                ),
+                )
             }
         } else {
             let differs = "there already, and differs".to_owned();

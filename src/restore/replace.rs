@@ -149,7 +149,7 @@ impl Applier<'_> {
                     self.conflict(prepared, differences, why);
                     return Place::Taken(Outcome::Different);
                 }
-                Ok(Some(now)) if started.elapsed() < self.deletion_patience(&now) => {}
+                Ok(Some(now)) if started.elapsed() < self.deletion_patience(prepared, &now) => {}
                 Ok(Some(_)) => {
                     self.report.fail_object(
                         prepared.namespace,

@@ -18,7 +18,7 @@ use super::open::{Body, Share};
 use super::owners::References;
 use super::plan::Step;
 use super::report::Outcome;
-use super::{derived, transform, waves};
+use super::{derived, transform, volumes, waves};
 
 /// How long the account of a Pod is waited for: a new namespace gets its default one from a controller.
 const ACCOUNT_PATIENCE: Duration = Duration::from_secs(15);
@@ -152,6 +152,9 @@ impl Applier<'_> {
                 .emptied(prepared.namespace.unwrap_or_default(), prepared.name);
         }
         self.report.dropped(prepared, created);
+        if prepared.group_resource == volumes::CLAIMS {
+            self.hand_over_volume(prepared, &created.uid).await;
+        }
         self.follow_up(prepared, &prepared.afterwards).await;
         outcome
     }
