@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Types that are never restored (velero.md, case 9; Ark 4.6).
-pub const NEVER_RESTORED: [&str; 11] = [
+pub const NEVER_RESTORED: [&str; 13] = [
     "nodes",
     "events",
     "events.events.k8s.io",
@@ -25,6 +25,8 @@ pub const NEVER_RESTORED: [&str; 11] = [
     "deletebackuprequests.ark.heptio.com",
     "backups.velero.io",
     "restores.velero.io",
+    "backuprepositories.velero.io",
+    "resticrepositories.velero.io",
 ];
 
 /// Returns what is wrong with a backup's spec; nothing if it can be tried.

@@ -20,7 +20,7 @@ use super::select::{self, Contents};
 pub(super) const TOLD: &[Told] = &[
     Told {
         cases: "9",
-        about: "nodes, events, CSI nodes, volume attachments, backups and restores of Ark and Velero",
+        about: "nodes, events, CSI nodes, volume attachments, backups and restores of Ark and Velero, repositories of Velero",
         says: "never restored; asking for them is refused",
     },
     Told {

@@ -15,6 +15,8 @@ fn case_09_what_is_never_restored_may_not_be_asked_for() {
         "volumeattachments.storage.k8s.io",
         "backups.velero.io",
         "restores.velero.io",
+        "backuprepositories.velero.io",
+        "resticrepositories.velero.io",
         "backups.ark.heptio.com",
         "restores.ark.heptio.com",
     ] {
