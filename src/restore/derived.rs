@@ -4,6 +4,8 @@
 //! with warnings about them that no user needs (cases 25, 26, 43, 46, 66, 83). Leaving them out is silent: nothing is
 //! missing afterwards.
 
+use serde_json::Value;
+
 use crate::api::validate::NEVER_RESTORED;
 use crate::archive::IndexEntry;
 
@@ -57,6 +59,11 @@ pub(super) const TOLD: &[Told] = &[
         cases: "33",
         about: "Pods of a DaemonSet, and of a Job that is restored",
         says: "started anew by it",
+    },
+    Told {
+        cases: "84",
+        about: "claims that were made for one Pod (generic ephemeral volumes, device claims)",
+        says: "made anew for the Pod that comes",
     },
     Told {
         cases: "46",
@@ -141,6 +148,7 @@ pub(super) fn by_body(
 ) -> Option<&'static str> {
     match group_resource {
         "pods" => pod(object, job_restored),
+        "persistentvolumeclaims" | "resourceclaims.resource.k8s.io" => pods_claim(object),
         "jobs.batch" => job(object),
         "secrets" => token(object),
         "endpoints" => endpoints(object),
@@ -168,6 +176,27 @@ fn pod(pod: &Object, job_restored: bool) -> Option<&'static str> {
                 && object::text(owner, &["apiVersion"]).starts_with("apps/")
         })
         .then_some("its DaemonSet starts it anew")
+}
+
+/// A claim that a controller made for one Pod, whose name it begins with. For another Pod of that name, which every
+/// restored one is, the controller makes it again, and accepts no other (`VolumeIsForPod` in Kubernetes'
+/// `component-helpers/storage/ephemeral`).
+///
+/// The claims of a `StatefulSet` are called after their template: they stay, though a Pod may own them while it goes.
+fn pods_claim(claim: &Object) -> Option<&'static str> {
+    let name = object::text(claim, &["metadata", "name"]);
+    object::list(claim, &["metadata", "ownerReferences"])
+        .any(|owner| {
+            (
+                object::text(owner, &["apiVersion"]),
+                object::text(owner, &["kind"]),
+            ) == ("v1", "Pod")
+                && owner.get("controller") == Some(&Value::Bool(true))
+                && name
+                    .strip_prefix(object::text(owner, &["name"]))
+                    .is_some_and(|rest| rest.starts_with('-'))
+        })
+        .then_some("made anew for its Pod")
 }
 
 fn job(job: &Object) -> Option<&'static str> {
@@ -211,7 +240,7 @@ fn has_annotation(object: &Object, key: &str) -> bool {
 mod tests {
     use std::sync::Arc;
 
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::restore::testing;
@@ -305,6 +334,11 @@ mod tests {
             json!({"metadata": {"name": "x", "ownerReferences": [{"kind": kind, "apiVersion": api_version, "uid": "u"}]},
                    "status": {"phase": "Running"}})
         };
+        let claim = |name: &str, controller: bool| {
+            json!({"metadata": {"name": name, "ownerReferences": [
+                {"apiVersion": "v1", "kind": "Pod", "name": "web-0", "uid": "u", "controller": controller},
+            ]}})
+        };
         let token = |name: &str| json!({"type": TOKEN_TYPE, "metadata": {"name": name, "annotations": {TOKEN_ACCOUNT: "keeper"}}});
         for (case, of, body, left_out) in [
             (
@@ -341,6 +375,30 @@ mod tests {
                 "jobs.batch",
                 json!({"status": {"conditions": [{"type": "Suspended", "status": "True"}]}}),
                 false,
+            ),
+            (
+                "84",
+                "persistentvolumeclaims",
+                claim("web-0-scratch", true),
+                true,
+            ),
+            (
+                "84",
+                "persistentvolumeclaims",
+                claim("web-0-scratch", false),
+                false,
+            ),
+            (
+                "84",
+                "persistentvolumeclaims",
+                claim("data-web-0", true),
+                false,
+            ),
+            (
+                "84",
+                "resourceclaims.resource.k8s.io",
+                claim("web-0-gpu-x5k2p", true),
+                true,
             ),
             ("46", "secrets", token("keeper-token-x5k2p"), true),
             ("47", "secrets", token("keeper-long-lived"), false),

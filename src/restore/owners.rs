@@ -45,7 +45,7 @@ pub(super) fn adopts(owner: (&str, &str), dependent: &str) -> bool {
                 | ("batch", "Job")
         ),
         "replicasets.apps" => matches!(owner, ("apps" | "extensions", "Deployment")),
-        "persistentvolumeclaims" => matches!(owner, ("apps", "StatefulSet") | ("", "Pod")),
+        "persistentvolumeclaims" => owner == ("apps", "StatefulSet"),
         "controllerrevisions.apps" => owner.0 == "apps",
         _ => false,
     }
@@ -267,6 +267,7 @@ mod tests {
             ("CronJob", "batch/v1", "jobs.batch", false),
             ("Cluster", "postgresql.cnpg.io/v1", "pods", false),
             ("Node", "v1", "pods", true),
+            ("Pod", "v1", "persistentvolumeclaims", false),
         ] {
             let found =
                 owners.references(&stored(kind, api_version), dependent, Some("n"), |_| None);

@@ -132,3 +132,40 @@ spec:
     );
     Ok(())
 }
+
+#[tokio::test]
+async fn case_84_a_pods_own_claim_is_made_anew_for_it() -> Result<()> {
+    let case = Case::new(84).await?;
+    let claim = "{accessModes: [ReadWriteOnce], storageClassName: NAME, resources: {requests: {storage: 1Gi}}}";
+    case.restore(&format!(
+        "
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata:
+  name: web-scratch
+  namespace: NAME
+  uid: u-claim
+  ownerReferences: [{{apiVersion: v1, kind: Pod, name: web, uid: u-web, controller: true, blockOwnerDeletion: true}}]
+spec: {claim}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: web, namespace: NAME, uid: u-web}}
+spec:
+  containers: [{{name: main, image: pause}}]
+  volumes: [{{name: scratch, ephemeral: {{volumeClaimTemplate: {{spec: {claim}}}}}}}]
+"
+    ))
+    .await?;
+    let web = case.must_get("pods", "web").await?;
+    // The controller of such volumes accepts no claim that is not this very Pod's.
+    let claim = crate::support::wait_until("the claim is made", PATIENCE, async || {
+        case.get("persistentvolumeclaims", "web-scratch").await
+    })
+    .await?;
+    assert_eq!(
+        claim["metadata"]["ownerReferences"][0]["uid"],
+        web["metadata"]["uid"]
+    );
+    Ok(())
+}
