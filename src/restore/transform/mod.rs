@@ -25,9 +25,10 @@ use std::sync::LazyLock;
 use super::object::Object;
 use super::rules::Told;
 
-pub(crate) use definitions::inner_schemas;
-pub(crate) use metadata::own_metadata;
-pub(crate) use secrets::{TOKEN_ACCOUNT, TOKEN_TYPE};
+use self::Change::{Do, Names, Selects};
+pub(crate) use self::definitions::inner_schemas;
+pub(crate) use self::metadata::own_metadata;
+pub(crate) use self::secrets::{TOKEN_ACCOUNT, TOKEN_TYPE};
 
 /// What rules know beyond the object.
 #[derive(Clone, Debug, Default)]
@@ -104,7 +105,45 @@ pub(crate) struct Rule {
     pub(crate) cases: &'static str,
     /// What it does, in a sentence for `docs/restore-rules.md`.
     pub(crate) says: &'static str,
-    apply: fn(&mut Object, &Facts),
+    apply: Change,
+}
+
+/// How a rule changes an object.
+#[derive(Debug)]
+enum Change {
+    /// By code.
+    Do(fn(&mut Object, &Facts)),
+    /// What stands in these fields are names of namespaces, which are mapped.
+    Names(&'static [&'static str]),
+    /// What stands in these fields are selectors of namespaces; one that goes by the name label is mapped.
+    Selects(&'static [&'static str]),
+}
+
+impl Rule {
+    fn apply(&self, object: &mut Object, facts: &Facts) {
+        match &self.apply {
+            Do(change) => change(object, facts),
+            Names(_) | Selects(_) if facts.namespace_mapping.is_empty() => {}
+            Names(paths) => {
+                for path in *paths {
+                    namespaces::move_names(object, path, facts);
+                }
+            }
+            Selects(paths) => {
+                for path in *paths {
+                    namespaces::move_selectors(object, path, facts);
+                }
+            }
+        }
+    }
+
+    /// Returns whether it maps what stands in this field: that is done once, or two namespaces could not change places.
+    fn names(&self, path: &str) -> bool {
+        match &self.apply {
+            Names(paths) => paths.contains(&path),
+            Do(_) | Selects(_) => false,
+        }
+    }
 }
 
 const BINDINGS: &[&str] = &[
@@ -116,134 +155,276 @@ const WEBHOOKS: &[&str] = &[
     "mutatingwebhookconfigurations.admissionregistration.k8s.io",
 ];
 
+const POLICY_BINDINGS: &[&str] = &[
+    "validatingadmissionpolicybindings.admissionregistration.k8s.io",
+    "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
+];
+
 /// All rules; those of one type apply in this order.
 pub(crate) const RULES: &[Rule] = &[
     Rule {
         types: &["customresourcedefinitions.apiextensions.k8s.io"],
         cases: "14",
         says: "`preserveUnknownFields: true`, which may no longer be set, becomes the same said in each version's schema",
-        apply: definitions::keep_unknown_fields,
+        apply: Do(definitions::keep_unknown_fields),
     },
     Rule {
         types: &["persistentvolumes"],
         cases: "57",
         says: "keeps its claim by name, in the mapped namespace, and forgets that claim's UID",
-        apply: volumes::unbind_volume,
+        apply: Do(volumes::unbind_volume),
     },
     Rule {
         types: &["persistentvolumeclaims"],
         cases: "48",
         says: "forgets what was noted about its binding, its provisioner and its node",
-        apply: volumes::unbind_claim,
+        apply: Do(volumes::unbind_claim),
     },
     Rule {
         types: &["persistentvolumeclaims"],
         cases: "49, 56",
         says: "asks for a new volume if its own went with it (reclaim policy Delete, no snapshot)",
-        apply: volumes::provision_anew,
+        apply: Do(volumes::provision_anew),
     },
     Rule {
         types: &["persistentvolumes", "persistentvolumeclaims"],
         cases: "60",
         says: "is of the storage class that takes the place of its own, with `--storage-class-mappings`",
-        apply: storage_classes::map_class,
+        apply: Do(storage_classes::map_class),
     },
     Rule {
         types: &["statefulsets.apps"],
         cases: "60",
         says: "so are the claims that it makes",
-        apply: storage_classes::map_templates,
+        apply: Do(storage_classes::map_templates),
     },
     Rule {
         types: &["networkpolicies.networking.k8s.io"],
         cases: "",
         says: "a namespace that it selects by its name label is the mapped one",
-        apply: namespaces::move_peers,
+        apply: Selects(&[
+            "spec.ingress[*].from[*].namespaceSelector",
+            "spec.egress[*].to[*].namespaceSelector",
+        ]),
     },
     Rule {
         types: &["serviceaccounts"],
         cases: "44",
         says: "drops references to the token Secrets that older clusters made for it",
-        apply: secrets::drop_token_references,
+        apply: Do(secrets::drop_token_references),
     },
     Rule {
         types: &["secrets"],
         cases: "47",
         says: "a token Secret that somebody asked for is emptied, so that the cluster fills it anew",
-        apply: secrets::empty_token,
+        apply: Do(secrets::empty_token),
     },
     Rule {
         types: BINDINGS,
         cases: "64",
         says: "subjects in a mapped namespace, and the user and group names of its service accounts, move with it",
-        apply: rbac::move_subjects,
+        apply: Do(rbac::move_subjects),
     },
     Rule {
         types: &["pods"],
         cases: "27",
         says: "drops the node and the priority's number; the priority class stays and is restored first",
-        apply: pods::unschedule,
+        apply: Do(pods::unschedule),
     },
     Rule {
         types: &["pods"],
         cases: "28",
         says: "drops the volume with the account's token Secret and its mounts",
-        apply: pods::drop_token_volumes,
+        apply: Do(pods::drop_token_volumes),
     },
     Rule {
         types: &["pods"],
         cases: "",
         says: "drops the containers that `kubectl debug` added",
-        apply: pods::drop_debug_containers,
+        apply: Do(pods::drop_debug_containers),
     },
     Rule {
         types: &["jobs.batch"],
         cases: "34",
         says: "drops the controller's UID from selector and template, unless the selector is the user's own",
-        apply: jobs::drop_controller_uid,
+        apply: Do(jobs::drop_controller_uid),
     },
     Rule {
         types: &["services"],
         cases: "35, 36",
         says: "gives up its cluster IPs; a headless Service stays headless, an ExternalName is untouched",
-        apply: services::release_addresses,
+        apply: Do(services::release_addresses),
     },
     Rule {
         types: &["services"],
         cases: "37, 38, 39",
         says: "gives up node ports that nobody asked for, neither with `kubectl apply` nor as the owner of the field; keeps \
                all with `--preserve-nodeports`",
-        apply: services::release_node_ports,
+        apply: Do(services::release_node_ports),
     },
     Rule {
         types: &["services"],
         cases: "40",
         says: "gives up the health check port unless somebody asked for it, or with `--preserve-nodeports`",
-        apply: services::release_health_check_port,
+        apply: Do(services::release_health_check_port),
     },
     Rule {
         types: WEBHOOKS,
         cases: "67",
         says: "side effects Unknown or Some, which v1 refuses, become None",
-        apply: webhooks::declare_side_effects,
+        apply: Do(webhooks::declare_side_effects),
     },
     Rule {
         types: WEBHOOKS,
         cases: "",
         says: "is called in the mapped namespace of its Service",
-        apply: webhooks::move_services,
+        apply: Names(&["webhooks[*].clientConfig.service.namespace"]),
     },
     Rule {
         types: WEBHOOKS,
         cases: "",
         says: "looks at the mapped namespace where it selects one by its name label",
-        apply: namespaces::move_watched,
+        apply: Selects(&["webhooks[*].namespaceSelector"]),
     },
     Rule {
         types: &["apiservices.apiregistration.k8s.io"],
         cases: "",
         says: "is called in the mapped namespace of its Service",
-        apply: webhooks::move_service,
+        apply: Names(&["spec.service.namespace"]),
+    },
+    Rule {
+        types: &["customresourcedefinitions.apiextensions.k8s.io"],
+        cases: "",
+        says: "its conversion webhook is called in the mapped namespace of its Service",
+        apply: Names(&[
+            "spec.conversion.webhook.clientConfig.service.namespace",
+            "spec.conversion.webhookClientConfig.service.namespace",
+        ]),
+    },
+    Rule {
+        types: &["pods"],
+        cases: "",
+        says: "a namespace whose Pods it wants to be near to, or far from, is the mapped one; so is that of a volume's source",
+        apply: Do(namespaces::move_pod),
+    },
+    Rule {
+        types: &[
+            "replicationcontrollers",
+            "replicasets.apps",
+            "deployments.apps",
+            "statefulsets.apps",
+            "daemonsets.apps",
+            "jobs.batch",
+        ],
+        cases: "",
+        says: "the same in its Pods",
+        apply: Do(namespaces::move_template),
+    },
+    Rule {
+        types: &["cronjobs.batch"],
+        cases: "",
+        says: "the same in its Pods",
+        apply: Do(namespaces::move_job_template),
+    },
+    Rule {
+        types: &["persistentvolumeclaims"],
+        cases: "",
+        says: "is filled from the mapped namespace of its source",
+        apply: Names(&["spec.dataSourceRef.namespace"]),
+    },
+    Rule {
+        types: &["statefulsets.apps"],
+        cases: "",
+        says: "so are the claims that it makes",
+        apply: Names(&["spec.volumeClaimTemplates[*].spec.dataSourceRef.namespace"]),
+    },
+    Rule {
+        types: &["persistentvolumes"],
+        cases: "",
+        says: "its driver's Secrets are those in the mapped namespace",
+        apply: Names(&[
+            "spec.csi.controllerPublishSecretRef.namespace",
+            "spec.csi.controllerExpandSecretRef.namespace",
+            "spec.csi.nodeStageSecretRef.namespace",
+            "spec.csi.nodePublishSecretRef.namespace",
+            "spec.csi.nodeExpandSecretRef.namespace",
+        ]),
+    },
+    Rule {
+        types: &["volumesnapshotcontents.snapshot.storage.k8s.io"],
+        cases: "",
+        says: "is for the snapshot in the mapped namespace",
+        apply: Names(&["spec.volumeSnapshotRef.namespace"]),
+    },
+    Rule {
+        types: &["ingressclasses.networking.k8s.io"],
+        cases: "",
+        says: "has its parameters in the mapped namespace",
+        apply: Names(&["spec.parameters.namespace"]),
+    },
+    Rule {
+        types: &[
+            "validatingadmissionpolicies.admissionregistration.k8s.io",
+            "mutatingadmissionpolicies.admissionregistration.k8s.io",
+        ],
+        cases: "",
+        says: "looks at the mapped namespace where it selects one by its name label",
+        apply: Selects(&["spec.matchConstraints.namespaceSelector"]),
+    },
+    Rule {
+        types: POLICY_BINDINGS,
+        cases: "",
+        says: "looks at the mapped namespace where it selects one by its name label",
+        apply: Selects(&["spec.matchResources.namespaceSelector"]),
+    },
+    Rule {
+        types: POLICY_BINDINGS,
+        cases: "",
+        says: "has its parameters in the mapped namespace",
+        apply: Names(&["spec.paramRef.namespace"]),
+    },
+    Rule {
+        types: &["flowschemas.flowcontrol.apiserver.k8s.io"],
+        cases: "",
+        says: "is about the mapped namespaces, and the service accounts there",
+        apply: Names(&[
+            "spec.rules[*].subjects[*].serviceAccount.namespace",
+            "spec.rules[*].resourceRules[*].namespaces[*]",
+        ]),
+    },
+    Rule {
+        types: &[
+            "httproutes.gateway.networking.k8s.io",
+            "grpcroutes.gateway.networking.k8s.io",
+            "tlsroutes.gateway.networking.k8s.io",
+            "tcproutes.gateway.networking.k8s.io",
+            "udproutes.gateway.networking.k8s.io",
+        ],
+        cases: "",
+        says: "its gateways and Services are those in the mapped namespaces",
+        apply: Names(&[
+            "spec.parentRefs[*].namespace",
+            "spec.rules[*].backendRefs[*].namespace",
+            "spec.rules[*].filters[*].requestMirror.backendRef.namespace",
+        ]),
+    },
+    Rule {
+        types: &["gateways.gateway.networking.k8s.io"],
+        cases: "",
+        says: "its certificates are those in the mapped namespaces",
+        apply: Names(&["spec.listeners[*].tls.certificateRefs[*].namespace"]),
+    },
+    Rule {
+        types: &["gateways.gateway.networking.k8s.io"],
+        cases: "",
+        says: "serves routes of the mapped namespace where it selects one by its name label",
+        apply: Selects(&["spec.listeners[*].allowedRoutes.namespaces.selector"]),
+    },
+    Rule {
+        types: &["referencegrants.gateway.networking.k8s.io"],
+        cases: "",
+        says: "lets in what comes from the mapped namespace",
+        apply: Names(&["spec.from[*].namespace"]),
     },
 ];
 
@@ -274,11 +455,14 @@ pub(crate) fn transform(
 
 /// Applies the rules of a type: the first half of [`transform`]. The object is still in its original namespace after it.
 pub(crate) fn by_type(object: &mut Object, group_resource: &str, facts: &Facts) {
-    for rule in rules(group_resource) {
-        (rule.apply)(object, facts);
+    let rules = rules(group_resource);
+    for rule in rules {
+        rule.apply(object, facts);
     }
     for path in facts.references.get(group_resource).into_iter().flatten() {
-        namespaces::follow(object, path, facts);
+        if !rules.iter().any(|rule| rule.names(path)) {
+            namespaces::move_names(object, path, facts);
+        }
     }
 }
 

@@ -461,6 +461,10 @@ fn odd_shapes_are_left_alone() {
         "customresourcedefinitions.apiextensions.k8s.io",
         "validatingwebhookconfigurations.admissionregistration.k8s.io",
         "apiservices.apiregistration.k8s.io",
+        "deployments.apps",
+        "cronjobs.batch",
+        "networkpolicies.networking.k8s.io",
+        "flowschemas.flowcontrol.apiserver.k8s.io",
     ] {
         for odd in [
             json!({}),
@@ -468,6 +472,10 @@ fn odd_shapes_are_left_alone() {
             json!({"metadata": 1, "spec": [], "secrets": {}, "subjects": "x", "webhooks": [1, null], "data": 2}),
             json!({"type": TOKEN_TYPE, "metadata": {"annotations": []}, "spec": {"ports": {}, "claimRef": [], "versions": 1,
                 "preserveUnknownFields": true, "containers": [[]], "volumes": {}, "selector": [], "template": 1}}),
+            json!({"spec": {"conversion": 1, "ingress": [{"from": [1]}], "affinity": {"podAffinity": [],
+                "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [1, {"namespaces": {}, "namespaceSelector": 2}]}},
+                "rules": [{"subjects": {"serviceAccount": 1}, "resourceRules": [{"namespaces": [1]}]}],
+                "template": {"spec": {"volumes": 1}}, "jobTemplate": {"spec": []}}}),
         ] {
             let mut object = object(odd);
             transform(&mut object, group_resource, Some("n"), &facts());
