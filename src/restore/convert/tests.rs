@@ -151,24 +151,31 @@ fn definitions_have_a_schema_for_each_version() {
         "apiextensions.k8s.io/v1beta1",
         "customresourcedefinitions",
         json!({"spec": {"version": "v1", "preserveUnknownFields": false,
-            "validation": {"openAPIV3Schema": {"properties": {
-                "spec": {"properties": {"list": {"items": {"type": "string"}}, "any": {}}}, "metadata": {"type": "object"},
-            }}},
+            "validation": {"openAPIV3Schema": {"properties": {"spec": {"properties": {"list": {}}}}}},
             "additionalPrinterColumns": [{"name": "A", "JSONPath": ".a"}],
             "conversion": {"strategy": "Webhook", "webhookClientConfig": {"url": "u"}},
         }}),
         &json!({"spec": {
             "preserveUnknownFields": false,
+            "scope": "Namespaced",
             "conversion": {"strategy": "Webhook",
                 "webhook": {"clientConfig": {"url": "u"}, "conversionReviewVersions": ["v1beta1"]}},
             "versions": [{"name": "v1", "served": true, "storage": true,
-                "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object", "properties": {
-                    "list": {"type": "array", "items": {"type": "string"}},
-                    "any": {"x-kubernetes-preserve-unknown-fields": true},
-                }}}}},
+                "schema": {"openAPIV3Schema": {"properties": {"spec": {"properties": {"list": {}}}}}},
                 "additionalPrinterColumns": [{"name": "A", "jsonPath": ".a"}],
             }],
         }}),
+    );
+}
+
+#[test]
+fn definitions_kept_unknown_fields_unless_told_otherwise() {
+    check(
+        "apiextensions.k8s.io/v1beta1",
+        "customresourcedefinitions",
+        json!({"spec": {"scope": "Cluster", "versions": [], "version": "v1"}}),
+        &json!({"spec": {"scope": "Cluster", "preserveUnknownFields": true,
+            "versions": [{"name": "v1", "served": true, "storage": true}]}}),
     );
 }
 

@@ -3,10 +3,11 @@
 use serde_json::Value;
 
 use super::Facts;
+use super::schemas::{inner_schemas, structural};
 use crate::restore::object::{self, Object};
 
 /// Case 14: says in each version's schema that unknown fields are kept. `preserveUnknownFields: true` says the same,
-/// but a definition may no longer be created with it.
+/// but a definition may no longer be created with it; and where it was set, the schema need not have been structural.
 pub(super) fn keep_unknown_fields(definition: &mut Object, _: &Facts) {
     let Some(spec) = object::at_mut(definition, &["spec"]) else {
         return;
@@ -17,9 +18,7 @@ pub(super) fn keep_unknown_fields(definition: &mut Object, _: &Facts) {
     spec.insert("preserveUnknownFields".to_owned(), Value::Bool(false));
     for version in object::list_mut(spec, &["versions"]) {
         if let Some(schema) = object::ensure(version, &["schema", "openAPIV3Schema"]) {
-            schema
-                .entry("type")
-                .or_insert_with(|| Value::from("object"));
+            structural(schema);
             keep(schema);
         }
     }
@@ -38,17 +37,18 @@ fn keep(schema: &mut Object) {
     inner_schemas(schema).for_each(keep);
 }
 
-/// Returns the schemas of what is within an object or a list.
-pub(crate) fn inner_schemas(schema: &mut Object) -> impl Iterator<Item = &mut Object> {
-    schema.iter_mut().flat_map(|(key, value)| {
-        let inner: Vec<&mut Object> = match (key.as_str(), value) {
-            ("properties", Value::Object(properties)) => properties
-                .values_mut()
-                .filter_map(Value::as_object_mut)
-                .collect(),
-            ("items" | "additionalProperties", Value::Object(schema)) => vec![schema],
-            _ => Vec::new(),
-        };
-        inner
-    })
+/// Case 15: says of a type in a group of Kubernetes' own that nobody approved of it, where nothing is said. What was made
+/// as `v1beta1` need not have said it, and kept that when it became `v1`.
+pub(super) fn declare_approval(definition: &mut Object, _: &Facts) {
+    const APPROVED: &str = "api-approved.kubernetes.io";
+    let group = format!(".{}", object::text(definition, &["spec", "group"]));
+    if (group.ends_with(".k8s.io") || group.ends_with(".kubernetes.io"))
+        && object::text(definition, &["metadata", "annotations", APPROVED]).is_empty()
+        && let Some(annotations) = object::ensure(definition, &["metadata", "annotations"])
+    {
+        annotations.insert(
+            APPROVED.to_owned(),
+            Value::from("unapproved, from before it was asked for"),
+        );
+    }
 }

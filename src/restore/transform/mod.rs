@@ -10,6 +10,7 @@ mod metadata;
 mod namespaces;
 mod pods;
 mod rbac;
+mod schemas;
 mod secrets;
 mod services;
 mod storage_classes;
@@ -26,7 +27,6 @@ use super::object::Object;
 use super::rules::Told;
 
 use self::Change::{Do, Names, Selects};
-pub(crate) use self::definitions::inner_schemas;
 pub(crate) use self::metadata::own_metadata;
 pub(crate) use self::secrets::{TOKEN_ACCOUNT, TOKEN_TYPE};
 
@@ -165,8 +165,15 @@ pub(crate) const RULES: &[Rule] = &[
     Rule {
         types: &["customresourcedefinitions.apiextensions.k8s.io"],
         cases: "14",
-        says: "`preserveUnknownFields: true`, which may no longer be set, becomes the same said in each version's schema",
+        says: "`preserveUnknownFields: true`, which may no longer be set, becomes the same said in each version's schema; \
+               what a structural schema cannot say is no longer checked",
         apply: Do(definitions::keep_unknown_fields),
+    },
+    Rule {
+        types: &["customresourcedefinitions.apiextensions.k8s.io"],
+        cases: "15",
+        says: "one in a group of Kubernetes' own that says nothing of an approval, which it has to, says `unapproved`",
+        apply: Do(definitions::declare_approval),
     },
     Rule {
         types: &["persistentvolumes"],

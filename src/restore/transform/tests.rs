@@ -147,6 +147,8 @@ fn namespaces_take_their_target_name() {
 
 #[test]
 fn definitions() {
+    const UNKNOWN: &str = "x-kubernetes-preserve-unknown-fields";
+    const APPROVAL: &str = "api-approved.kubernetes.io";
     check(
         "14",
         "customresourcedefinitions.apiextensions.k8s.io",
@@ -156,8 +158,8 @@ fn definitions() {
         ]}}),
         json!({"spec": {"preserveUnknownFields": false, "versions": [
             {"name": "v1", "schema": {"openAPIV3Schema": {"type": "object",
-                "properties": {"a": {"default": 1.0}, "b": {"default": 1}}, "x-kubernetes-preserve-unknown-fields": true}}},
-            {"name": "v2", "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}},
+                "properties": {"a": {"default": 1.0, UNKNOWN: true}, "b": {"default": 1, UNKNOWN: true}}, UNKNOWN: true}}},
+            {"name": "v2", "schema": {"openAPIV3Schema": {"type": "object", UNKNOWN: true}}},
         ]}}),
     );
     let untouched = json!({"spec": {"preserveUnknownFields": false, "versions": [{"name": "v1"}]}});
@@ -167,6 +169,27 @@ fn definitions() {
         untouched.clone(),
         untouched,
     );
+    let unapproved = json!("unapproved, from before it was asked for");
+    let approved = json!("https://example.org");
+    for (group, stored, expected) in [
+        ("certmanager.k8s.io", json!(null), &unapproved),
+        ("kubernetes.io", json!(null), &unapproved),
+        ("snapshot.storage.k8s.io", approved.clone(), &approved),
+        ("networking.x-k8s.io", json!(null), &json!(null)),
+    ] {
+        let metadata = json!({"name": "x", "annotations": {APPROVAL: stored}});
+        let mut found = object(json!({"metadata": metadata, "spec": {"group": group}}));
+        transform(
+            &mut found,
+            "customresourcedefinitions.apiextensions.k8s.io",
+            None,
+            &facts(),
+        );
+        assert_eq!(
+            &found["metadata"]["annotations"][APPROVAL], expected,
+            "case 15: {group}"
+        );
+    }
 }
 
 #[test]

@@ -83,3 +83,20 @@ async fn case_14_unknown_fields_stay_where_a_definition_kept_them() -> Result<()
     assert!(at(&made, &format!("{properties}/legs/default")).is_i64());
     Ok(())
 }
+
+/// What was made as `v1beta1` could be read as `v1`, and backed up so, and still be none that `v1` takes.
+#[tokio::test]
+async fn case_14_a_definition_that_only_became_the_new_version_is_accepted() -> Result<()> {
+    let case = Case::new(14).await?;
+    let schema =
+        "{properties: {spec: {properties: {legs: {anyOf: [{type: string}, {type: integer}]}}}}}";
+    let old = (definition("", schema) + "---" + ANIMAL.trim_end_matches("---\n"))
+        .replace("example.org", "k8s.io")
+        .replace("  scope:", "  preserveUnknownFields: true\n  scope:");
+    case.restore(&old).await?;
+    let of = format!("animals.{}.k8s.io", case.name);
+    assert_eq!(case.must_get(&of, "simba").await?["spec"]["legs"], 4);
+    // Once more: what was said for it is no difference.
+    case.restore(&old).await?;
+    Ok(())
+}

@@ -45,6 +45,68 @@ spec:
 }
 
 #[tokio::test]
+async fn case_15_schemas_of_the_old_version_are_made_structural() -> Result<()> {
+    let case = Case::new(15).await?;
+    // A group of Kubernetes' own, for which nobody had to approve yet; schemas as `v1beta1` took them.
+    case.restore(
+        "
+apiVersion: apiextensions.k8s.io/v1beta1
+kind: CustomResourceDefinition
+metadata: {name: animals.NAME.k8s.io}
+spec:
+  group: NAME.k8s.io
+  version: v1
+  names: {plural: animals, kind: Animal}
+  validation:
+    openAPIV3Schema:
+      additionalProperties: true
+      properties:
+        apiVersion: {type: string, description: d}
+        metadata: {properties: {name: {type: string, maxLength: 63}}}
+        spec:
+          properties:
+            cage: {anyOf: [{type: string}, {type: integer}]}
+            gate: {oneOf: [{type: integer}, {type: string}], description: d}
+            food: {anyOf: [{type: object}, {type: array, items: {type: string}}]}
+            legs: {type: number, allOf: [{type: number, title: t, minimum: 0}]}
+            den:
+              oneOf:
+              - {required: [size], properties: {size: {type: integer}}}
+              - {type: object, required: [name], properties: {name: {minLength: 1}}, additionalProperties: false}
+            nest:
+              type: object
+              properties: {size: {type: integer}}
+              anyOf: [{required: [size]}, {properties: {kind: {enum: [a]}}}]
+              not: {properties: {metadata: {required: [name]}}}
+            misc: {type: any}
+            tail: {not: {type: string}}
+---
+apiVersion: NAME.k8s.io/v1
+kind: Animal
+metadata: {name: simba, namespace: NAME}
+spec:
+  cage: 80%
+  gate: 8080
+  food: [a]
+  legs: 4
+  den: {size: 3}
+  nest: {size: 3, kind: b, deep: {er: 1}}
+  misc: {a: [1]}
+  tail: 3
+",
+    )
+    .await?;
+    let of = format!("animals.{}.k8s.io", case.name);
+    let simba = case.must_get(&of, "simba").await?;
+    let expected = serde_json::json!({
+        "cage": "80%", "gate": 8080, "food": ["a"], "legs": 4, "den": {"size": 3},
+        "nest": {"size": 3, "kind": "b", "deep": {"er": 1}}, "misc": {"a": [1]}, "tail": 3,
+    });
+    assert_eq!(simba["spec"], expected);
+    Ok(())
+}
+
+#[tokio::test]
 async fn case_16_a_type_that_is_not_served_is_one_line() -> Result<()> {
     let case = Case::new(16).await?;
     let outcome = case
