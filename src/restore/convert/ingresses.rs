@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 
 use crate::restore::object::{self, Object};
 
-/// Says the backends in the new form, and the path type that was meant.
+/// Says the backends in the new form, and the path type that was meant. An empty path stays empty: what that and `/` mean
+/// is up to the controller, to some of them not the same.
 pub(super) fn convert(ingress: &mut Object) -> Result<(), String> {
     let Some(spec) = object::at_mut(ingress, &["spec"]) else {
         return Ok(());
@@ -19,11 +20,6 @@ pub(super) fn convert(ingress: &mut Object) -> Result<(), String> {
             }
             path.entry("pathType")
                 .or_insert_with(|| Value::from("ImplementationSpecific"));
-            if path.get("pathType") == Some(&Value::from("ImplementationSpecific"))
-                && object::text(path, &["path"]).is_empty()
-            {
-                path.insert("path".to_owned(), Value::from("/"));
-            }
         }
     }
     Ok(())

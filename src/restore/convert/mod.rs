@@ -127,14 +127,14 @@ pub(super) const ROUTES: &[Route] = &[
         from: ("extensions", "ingresses"),
         versions: BETA,
         to: ("networking.k8s.io", "v1"),
-        says: "backends name a service and its port; a path without a type is ImplementationSpecific",
+        says: "backends name a service and its port; a path without a type is ImplementationSpecific, and an empty one stays so",
         convert: ingresses::convert,
     },
     Route {
         from: ("networking.k8s.io", "ingresses"),
         versions: BETA,
         to: ("networking.k8s.io", "v1"),
-        says: "backends name a service and its port; a path without a type is ImplementationSpecific",
+        says: "backends name a service and its port; a path without a type is ImplementationSpecific, and an empty one stays so",
         convert: ingresses::convert,
     },
     renamed(
@@ -251,7 +251,7 @@ pub(super) const ROUTES: &[Route] = &[
         from: ("discovery.k8s.io", "endpointslices"),
         versions: BETA,
         to: ("discovery.k8s.io", "v1"),
-        says: "node and zone move out of the topology",
+        says: "node and zone move out of the topology, of which v1 takes no more",
         convert: policies::endpoint_slice,
     },
     renamed(

@@ -67,13 +67,17 @@ pub(super) fn autoscaler(autoscaler: &mut Object) -> Result<(), String> {
         let Some(source) = object::at_mut(metric, &[field]) else {
             continue;
         };
-        let mut take = |key: &str| source.shift_remove(key);
-        let target = if let Some(percent) = take("targetAverageUtilization") {
+        let mut take = |key: &str| source.shift_remove(key).filter(|value| !value.is_null());
+        let percent = take("targetAverageUtilization");
+        let average = take("targetAverageValue");
+        let average = take("averageValue").or(average);
+        // An Object metric always has one, which says nothing beside an average.
+        let value = take("targetValue");
+        let target = if let Some(percent) = percent {
             json!({"type": "Utilization", "averageUtilization": percent})
-        } else if let Some(value) = take("targetAverageValue").or_else(|| take("averageValue")) {
-            json!({"type": "AverageValue", "averageValue": value})
+        } else if let Some(average) = average {
+            json!({"type": "AverageValue", "averageValue": average})
         } else {
-            let value = take("targetValue").unwrap_or(Value::Null);
             json!({"type": "Value", "value": value})
         };
         let name = take("metricName");
@@ -95,7 +99,7 @@ pub(super) fn autoscaler(autoscaler: &mut Object) -> Result<(), String> {
     Ok(())
 }
 
-/// Node and zone have fields of their own; what else the topology says is kept where old words are.
+/// Node and zone have fields of their own. What else the topology says, `v1` drops: `deprecatedTopology` is only read in it.
 #[allow(
     clippy::unnecessary_wraps,
     reason = "the signature is that of all routes"
@@ -112,9 +116,6 @@ pub(super) fn endpoint_slice(slice: &mut Object) -> Result<(), String> {
             if let Some(value) = topology.shift_remove(label) {
                 endpoint.entry(field).or_insert(value);
             }
-        }
-        if !topology.is_empty() {
-            endpoint.insert("deprecatedTopology".to_owned(), Value::Object(topology));
         }
     }
     Ok(())

@@ -65,7 +65,7 @@ fn workloads_say_what_was_meant() {
     check(
         "apps/v1beta1",
         "statefulsets",
-        json!({"spec": {"template": template}}),
+        json!({"spec": {"template": template, "updateStrategy": {}}}),
         &json!({"spec": {"template": template, "selector": selector, "updateStrategy": {"type": "OnDelete"}}}),
     );
     check(
@@ -84,14 +84,14 @@ fn ingresses_name_services() {
         json!({"spec": {"backend": {"serviceName": "web", "servicePort": 80}, "rules": [{"http": {"paths": [
             {"path": "/a", "backend": {"serviceName": "a", "servicePort": "http"}},
             {"backend": {"serviceName": "b", "servicePort": "8080"}, "pathType": "Exact"},
-            {"backend": {"serviceName": "c", "servicePort": 1}},
+            {"backend": {"serviceName": "c", "servicePort": 1}, "path": ""},
         ]}}]}}),
         &json!({"spec": {"rules": [{"http": {"paths": [
             {"path": "/a", "backend": {"service": {"name": "a", "port": {"name": "http"}}},
              "pathType": "ImplementationSpecific"},
             {"pathType": "Exact", "backend": {"service": {"name": "b", "port": {"number": 8080}}}},
             {"backend": {"service": {"name": "c", "port": {"number": 1}}}, "pathType": "ImplementationSpecific",
-             "path": "/"},
+             "path": ""},
         ]}}], "defaultBackend": {"service": {"name": "web", "port": {"number": 80}}}}}),
     );
 }
@@ -129,19 +129,26 @@ fn policies_mean_the_same() {
             {"type": "Resource", "resource": {"name": "cpu", "targetAverageUtilization": 80}},
             {"type": "Pods", "pods": {"metricName": "rps", "targetAverageValue": "10"}},
             {"type": "Object", "object": {"metricName": "rps", "targetValue": "10", "target": {"kind": "Service"}}},
+            {"type": "Object", "object": {"metricName": "rps", "targetValue": "0", "averageValue": "10",
+                "target": {"kind": "Service"}}},
+            {"type": "External", "external": {"metricName": "queue", "metricSelector": {}, "targetAverageValue": "10"}},
         ]}}),
         &json!({"spec": {"metrics": [
             {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}},
             {"type": "Pods", "pods": {"metric": {"name": "rps"}, "target": {"type": "AverageValue", "averageValue": "10"}}},
             {"type": "Object", "object": {"describedObject": {"kind": "Service"}, "metric": {"name": "rps"},
                 "target": {"type": "Value", "value": "10"}}},
+            {"type": "Object", "object": {"describedObject": {"kind": "Service"}, "metric": {"name": "rps"},
+                "target": {"type": "AverageValue", "averageValue": "10"}}},
+            {"type": "External", "external": {"metric": {"name": "queue", "selector": {}},
+                "target": {"type": "AverageValue", "averageValue": "10"}}},
         ]}}),
     );
     check(
         "discovery.k8s.io/v1beta1",
         "endpointslices",
         json!({"endpoints": [{"topology": {"kubernetes.io/hostname": "h", "topology.kubernetes.io/zone": "z", "x": "y"}}]}),
-        &json!({"endpoints": [{"nodeName": "h", "zone": "z", "deprecatedTopology": {"x": "y"}}]}),
+        &json!({"endpoints": [{"nodeName": "h", "zone": "z"}]}),
     );
 }
 

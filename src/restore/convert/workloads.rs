@@ -53,7 +53,7 @@ pub(super) fn extensions_deployment(deployment: &mut Object) -> Result<(), Strin
 /// `extensions/v1beta1` left Pods of an old template alone.
 pub(super) fn extensions_daemon_set(set: &mut Object) -> Result<(), String> {
     with_selector(set)?;
-    default(set, "updateStrategy", json!({"type": "OnDelete"}));
+    on_delete(set);
     Ok(())
 }
 
@@ -62,9 +62,17 @@ pub(super) fn stateful_set(set: &mut Object) -> Result<(), String> {
     let early = object::text(set, &["apiVersion"]) == "apps/v1beta1";
     with_selector(set)?;
     if early {
-        default(set, "updateStrategy", json!({"type": "OnDelete"}));
+        on_delete(set);
     }
     Ok(())
+}
+
+fn on_delete(set: &mut Object) {
+    if let Some(strategy) = object::ensure(set, &["spec", "updateStrategy"]) {
+        strategy
+            .entry("type")
+            .or_insert_with(|| Value::from("OnDelete"));
+    }
 }
 
 fn default(workload: &mut Object, key: &str, value: Value) {
