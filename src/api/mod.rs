@@ -132,6 +132,8 @@ pub mod labels {
 #[serde(rename_all = "camelCase", default)]
 pub struct Progress {
     /// Items dealt with so far.
+    // Velero's name for it in records of backups.
+    #[serde(alias = "itemsBackedUp")]
     pub items_done: u64,
     /// Items known of so far; grows while lists are being read.
     pub total_items: u64,

@@ -1,7 +1,7 @@
 //! In which order types are stored and restored: what others refer to comes first.
 
 /// The types that come first, in this order (velero.md, case 11); all others follow by name.
-const FIRST: [&str; 22] = [
+const FIRST: [&str; 23] = [
     "customresourcedefinitions.apiextensions.k8s.io",
     "namespaces",
     "storageclasses.storage.k8s.io",
@@ -21,13 +21,20 @@ const FIRST: [&str; 22] = [
     "priorityclasses.scheduling.k8s.io",
     "pods",
     "replicasets.apps",
+    "clusterclasses.cluster.x-k8s.io",
     "endpoints",
     "endpointslices.discovery.k8s.io",
     "services",
 ];
 
-/// The types that come last, in this order: each may refuse or change what is created after it (case 68).
-const LAST: [&str; 5] = [
+/// The types that come last, in this order: what builds clusters out of other objects (case 82), then what may refuse or
+/// change what is created after it (case 68).
+const LAST: [&str; 10] = [
+    "clusterbootstraps.run.tanzu.vmware.com",
+    "clusters.cluster.x-k8s.io",
+    "clusterresourcesets.addons.cluster.x-k8s.io",
+    "apps.kappctrl.k14s.io",
+    "packageinstalls.packaging.carvel.dev",
     "resourcequotas",
     "apiservices.apiregistration.k8s.io",
     "validatingadmissionpolicybindings.admissionregistration.k8s.io",

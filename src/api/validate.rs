@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Types that are never restored (velero.md, case 9; Ark 4.6).
-pub const NEVER_RESTORED: [&str; 13] = [
+pub const NEVER_RESTORED: [&str; 17] = [
     "nodes",
     "events",
     "events.events.k8s.io",
@@ -26,6 +26,10 @@ pub const NEVER_RESTORED: [&str; 13] = [
     "backups.velero.io",
     "restores.velero.io",
     "backuprepositories.velero.io",
+    "datadownloads.velero.io",
+    "datauploads.velero.io",
+    "deletebackuprequests.velero.io",
+    "downloadrequests.velero.io",
     "resticrepositories.velero.io",
 ];
 

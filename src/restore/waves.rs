@@ -47,6 +47,7 @@ const FIRST: [&[&str]; 7] = [
     &["limitranges"],
     &[
         "replicasets.apps",
+        "clusterclasses.cluster.x-k8s.io",
         "endpoints",
         "endpointslices.discovery.k8s.io",
     ],
@@ -54,7 +55,13 @@ const FIRST: [&[&str]; 7] = [
     &[],
 ];
 
-const LAST: [&[&str]; 3] = [
+const LAST: [&[&str]; 8] = [
+    // What builds whole clusters out of other objects has to find these (case 82).
+    &["clusterbootstraps.run.tanzu.vmware.com"],
+    &["clusters.cluster.x-k8s.io"],
+    &["clusterresourcesets.addons.cluster.x-k8s.io"],
+    &["apps.kappctrl.k14s.io"],
+    &["packageinstalls.packaging.carvel.dev"],
     &["resourcequotas", "apiservices.apiregistration.k8s.io"],
     &[
         "validatingadmissionpolicybindings.admissionregistration.k8s.io",
@@ -71,7 +78,7 @@ pub(super) const TOLD: &[Told] = &[
     Told {
         cases: "11",
         about: "all types",
-        says: "definitions; namespaces; classes, volumes, roles, accounts, ConfigMaps; claims, bindings, Secrets; Pods; limit ranges; ReplicaSets and Endpoints; Services; all others; quotas, aggregated APIs; policies; webhooks",
+        says: "definitions; namespaces; classes, volumes, roles, accounts, ConfigMaps; claims, bindings, Secrets; Pods; limit ranges; ReplicaSets and Endpoints; Services; all others; Cluster API and Carvel packages; quotas, aggregated APIs; policies; webhooks",
     },
     Told {
         cases: "12, 13",
@@ -92,6 +99,12 @@ pub(super) const TOLD: &[Told] = &[
         cases: "42",
         about: "Endpoints",
         says: "come before Services",
+    },
+    Told {
+        cases: "82",
+        about: "Cluster API: ClusterClasses, Clusters, ClusterResourceSets; Carvel's packages",
+        says: "come before and after all others, in this order; paused ones keep still with their status \
+               (`--status-include-resources`)",
     },
     Told {
         cases: "65",
@@ -178,6 +191,12 @@ mod tests {
             ("pods", "replicasets.apps"),
             ("endpoints", "services"),
             ("replicasets.apps", "deployments.apps"),
+            ("clusterclasses.cluster.x-k8s.io", "lions.example.org"),
+            ("lions.example.org", "clusters.cluster.x-k8s.io"),
+            (
+                "clusters.cluster.x-k8s.io",
+                "clusterresourcesets.addons.cluster.x-k8s.io",
+            ),
         ] {
             assert!(wave(first, &[]) < wave(second, &[]), "{first} {second}");
             assert!(

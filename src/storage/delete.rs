@@ -83,6 +83,14 @@ impl Location {
         if let Some(refusal) = record.as_ref().and_then(|record| refusal(record, owner)) {
             return Ok(Deletion::Refused(refusal));
         }
+        if record.is_none() {
+            for layout in [Layout::Velero, Layout::Early] {
+                if let Some(bytes) = self.small(&keys.record_in(layout)).await? {
+                    Record::read(&keys, layout, &bytes)?;
+                    return Ok(Deletion::Refused(Refusal::Foreign));
+                }
+            }
+        }
 
         // Gather everything before anything is removed: what cannot be listed cannot be removed either.
         let markers: BTreeMap<u32, String> = self
@@ -224,21 +232,33 @@ mod tests {
 
     #[tokio::test]
     async fn foreign_and_unreadable_backups_are_left_alone() {
-        let rig = Rig::new().await;
-        let old = r#"{"kind":"Backup","apiVersion":"ark.heptio.com/v1","metadata":{"name":"b","uid":"u"},
-            "spec":{},"status":{"version":1}}"#;
-        rig.plant("backups/b/ark-backup.json", old).await;
-        rig.plant("backups/b/b.tar.gz", "old").await;
-        assert_eq!(
-            delete(&rig, "u").await.unwrap(),
-            Deletion::Refused(Refusal::Foreign)
-        );
-        rig.plant("backups/b/ark-backup.json", "garbage").await;
-        assert!(matches!(
-            delete(&rig, "u").await,
-            Err(StorageError::Unreadable { .. })
-        ));
-        assert_eq!(rig.keys().await.len(), 2);
+        for (record, api) in [
+            ("backups/b/ark-backup.json", "ark.heptio.com/v1"),
+            ("backups/b/velero-backup.json", "velero.io/v1"),
+            ("b/ark-backup.json", "ark.heptio.com/v1"),
+        ] {
+            let rig = Rig::new().await;
+            let old = format!(
+                r#"{{"kind":"Backup","apiVersion":"{api}","metadata":{{"name":"b","uid":"u"}},"spec":{{}},
+                "status":{{"version":1}}}}"#
+            );
+            rig.plant(record, &old).await;
+            rig.plant("backups/b/b.tar.gz", "old").await;
+            assert_eq!(
+                delete(&rig, "u").await.unwrap(),
+                Deletion::Refused(Refusal::Foreign),
+                "{record}"
+            );
+            rig.plant(record, "garbage").await;
+            assert!(
+                matches!(
+                    delete(&rig, "u").await,
+                    Err(StorageError::Unreadable { .. })
+                ),
+                "{record}"
+            );
+            assert_eq!(rig.keys().await.len(), 2);
+        }
     }
 
     #[tokio::test]

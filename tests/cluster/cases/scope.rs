@@ -17,6 +17,10 @@ fn case_09_what_is_never_restored_may_not_be_asked_for() {
         "restores.velero.io",
         "backuprepositories.velero.io",
         "resticrepositories.velero.io",
+        "datauploads.velero.io",
+        "datadownloads.velero.io",
+        "deletebackuprequests.velero.io",
+        "downloadrequests.velero.io",
         "backups.ark.heptio.com",
         "restores.ark.heptio.com",
     ] {
@@ -41,6 +45,9 @@ apiVersion: v1
 kind: Event
 metadata: {name: NAME, namespace: NAME}
 involvedObject: {kind: Pod, name: a, namespace: NAME}
+---
+# Its type is served nowhere here, which is no error of what is never restored.
+{apiVersion: velero.io/v2alpha1, kind: DataUpload, metadata: {name: a, namespace: NAME}}
 ---
 {apiVersion: v1, kind: ConfigMap, metadata: {name: thing, namespace: NAME}}
 ",

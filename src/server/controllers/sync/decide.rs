@@ -22,7 +22,8 @@ const LONGEST: usize = 500;
 pub(crate) struct Memory {
     /// When every record was last read.
     pub(crate) read_all: Option<Timestamp>,
-    /// The revision at the last listing that went through; `None` if there was none, or something has to be done again.
+    /// The revision at the last listing that went through; `None` if there was none, something has to be done again, or
+    /// others write here, too: no other program changes the revision.
     pub(crate) revision: Option<String>,
     /// The records that were read, by the backup's name.
     pub(crate) seen: BTreeMap<String, Seen>,
@@ -39,6 +40,8 @@ pub(crate) struct Seen {
     pub(crate) uid: String,
     /// The cluster that made it.
     pub(crate) cluster_id: Option<String>,
+    /// Whether another program made it.
+    pub(crate) foreign: bool,
 }
 
 /// How much of a location is read.

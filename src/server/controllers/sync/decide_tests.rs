@@ -174,6 +174,7 @@ fn whoever_is_shown_needs_no_further_look() {
     let seen = Seen {
         uid: "u".into(),
         cluster_id: None,
+        foreign: false,
     };
     let shown = |backup: &Backup| is_shown(backup, &seen, HERE, |_| false);
     assert!(shown(&backup("u", BackupPhase::Completed)));
@@ -284,10 +285,12 @@ fn other_clusters_are_named_once() {
     let seen = ["b", "ours", "a", "b", "", &"x".repeat(600)].map(|id| Seen {
         uid: "u".into(),
         cluster_id: Some(id.into()),
+        foreign: false,
     });
     let unknown = Seen {
         uid: "u".into(),
         cluster_id: None,
+        foreign: false,
     };
     let found = other_clusters(seen.iter().chain([&unknown]), "ours");
     assert_eq!(found.into_iter().collect::<Vec<_>>(), ["a", "b"]);

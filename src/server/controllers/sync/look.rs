@@ -114,6 +114,10 @@ impl Look {
         settled: Vec<(String, Settled)>,
     ) {
         let again = settled.iter().any(|(_, settled)| settled.again);
+        let others_write = settled.iter().any(|(_, settled)| {
+            // One that is not there (yet) is being made.
+            settled.seen.as_ref().is_none_or(|seen| seen.foreign)
+        });
         let mut seen = BTreeMap::new();
         let mut hidden_by = BTreeMap::new();
         let mut problems = Vec::new();
@@ -154,7 +158,7 @@ impl Look {
             fields["lastSyncedRevision"] = json!(revision);
         }
         self.report(fields).await;
-        self.memory.revision = revision.filter(|_| !again);
+        self.memory.revision = revision.filter(|_| !again && !others_write);
         if extent == Extent::All {
             self.memory.read_all = Some(now);
         }

@@ -315,6 +315,7 @@ fn seen(record: &Backup) -> Seen {
     Seen {
         uid: record.metadata.uid.clone().unwrap_or_default(),
         cluster_id: status.and_then(|status| status.cluster_id.clone()),
+        foreign: !record.is_ours(),
     }
 }
 
