@@ -17,7 +17,7 @@
 //! - `preview`: what a dry run says of all this;
 //! - `apply`, `namespaces`, `definitions`, `step`, `after`: how all that is carried out;
 //! - `existing`, `bulk`, `compare`: what becomes of what is there already, and whether it is the same;
-//! - `patience`, `later`: what is tried again, and for how long;
+//! - `patience`, `later`: what is tried again, and for how long; `width`: how much of it at once;
 //! - `rules`: the page that lists all this;
 //! - `report`: how warnings, errors and progress are kept.
 
@@ -55,6 +55,7 @@ mod transform;
 mod treatment;
 mod volumes;
 mod waves;
+mod width;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
@@ -243,7 +244,7 @@ async fn carry_out(
         existing_facts: facts.for_existing(),
         facts,
         types: std::mem::take(&mut plan.types),
-        patience: Patience::new(),
+        patience: Patience::new(options.concurrency),
         report: Report::new(std::mem::take(&mut plan.results), plan.items(), progress),
         lost_namespaces: HashSet::new(),
         old_namespaces: HashSet::new(),

@@ -8,11 +8,18 @@ use tokio::time::Instant;
 
 use crate::cluster::{ClusterError, ClusterErrorKind};
 
+use super::width::{Gate, Slot};
+
 /// How often a request is sent that the server answers with an error of its own (5xx), such as a webhook's; the queue
 /// of what is tried later has more time.
 const SERVER_ERROR_TRIES: u32 = 2;
 /// How often a request is sent that collides with other writes (on a quota's count, say).
 const CONFLICT_TRIES: u32 = 3;
+/// How often a request is sent that gets no answer, while others do.
+const SILENT_TRIES: u32 = 3;
+/// How often a request is sent that the server refuses with 429, while others get answers: more often than it takes to
+/// make the run as narrow as can be.
+const PATIENT_TRIES: u32 = 10;
 
 /// How long to wait for what.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +45,7 @@ const PACE: Pace = Pace {
 #[derive(Debug)]
 pub(super) struct Patience {
     pace: Pace,
+    gate: Gate,
     pause_until: Mutex<Option<Instant>>,
     /// Counts answers, to tell a server that is gone from one bad request.
     answers: AtomicU64,
@@ -45,13 +53,15 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    pub(super) fn new() -> Self {
-        Self::with(PACE)
+    /// Makes one for a run that sends at most so many requests at once.
+    pub(super) fn new(concurrency: usize) -> Self {
+        Self::with(PACE, concurrency)
     }
 
-    fn with(pace: Pace) -> Self {
+    fn with(pace: Pace, concurrency: usize) -> Self {
         Self {
             pace,
+            gate: Gate::new(concurrency),
             pause_until: Mutex::new(None),
             answers: AtomicU64::new(0),
             lost: AtomicBool::new(false),
@@ -76,8 +86,18 @@ impl Patience {
         // When the server was last known to answer, as far as this request can tell.
         let mut silent_since: Option<(Instant, u64)> = None;
         loop {
-            self.wait_for_all().await;
-            let error = match request().await {
+            let slot = self.slot().await;
+            let answer = request().await;
+            let refused = answer
+                .as_ref()
+                .err()
+                .filter(|error| error.kind == ClusterErrorKind::TooManyRequests);
+            if let Some(error) = refused {
+                // Before the slot goes to one that would not know.
+                self.hold(self.pause(error, tries + 1));
+            }
+            slot.answered(refused.is_some());
+            let error = match answer {
                 Err(error) if error.may_pass() => error,
                 answer => {
                     self.answers.fetch_add(1, Ordering::Relaxed);
@@ -94,7 +114,7 @@ impl Patience {
                     let since = match silent_since {
                         Some((since, seen)) if seen == answers => since,
                         // Others get answers: try a bounded number of times.
-                        Some(_) if tries >= CONFLICT_TRIES => return Err(error),
+                        Some(_) if tries >= tries_beside_others(error.kind) => return Err(error),
                         _ => Instant::now(),
                     };
                     silent_since = Some((since, answers));
@@ -123,17 +143,28 @@ impl Patience {
         *pause_until = Some(pause_until.map_or(until, |known| known.max(until)));
     }
 
-    async fn wait_for_all(&self) {
+    /// Waits until a request may be sent.
+    async fn slot(&self) -> Slot<'_> {
         loop {
-            let until = *self
-                .pause_until
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            match until {
-                Some(until) if until > Instant::now() => tokio::time::sleep_until(until).await,
-                _ => return,
+            if let Some(until) = self.paused() {
+                tokio::time::sleep_until(until).await;
+                continue;
+            }
+            let slot = self.gate.enter().await;
+            // All may have been made to wait while this one waited for its slot.
+            if self.paused().is_none() {
+                return slot;
             }
         }
+    }
+
+    /// Returns until when all wait, if they do.
+    fn paused(&self) -> Option<Instant> {
+        let until = *self
+            .pause_until
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        until.filter(|until| *until > Instant::now())
     }
 
     fn pause(&self, error: &ClusterError, tries: u32) -> Duration {
@@ -148,18 +179,28 @@ impl Patience {
     }
 }
 
+/// Returns how often a request is sent that fails for want of an answer or of room, while others get through.
+fn tries_beside_others(kind: ClusterErrorKind) -> u32 {
+    if kind == ClusterErrorKind::TooManyRequests {
+        PATIENT_TRIES
+    } else {
+        SILENT_TRIES
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// The real pace, a thousand times faster.
     fn fast() -> Patience {
-        Patience::with(Pace {
+        let pace = Pace {
             first_pause: PACE.first_pause / 1000,
             longest_pause: PACE.longest_pause / 1000,
             longest_asked: PACE.longest_asked / 1000,
             silence: PACE.silence / 1000,
-        })
+        };
+        Patience::with(pace, 8)
     }
 
     fn error(kind: ClusterErrorKind) -> ClusterError {
@@ -249,7 +290,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_limit_and_follow_the_server() {
-        let patience = Patience::new();
+        let patience = Patience::new(8);
         for (tries, asked, pause) in [
             (1, None, Duration::from_millis(200)),
             (2, None, Duration::from_millis(400)),

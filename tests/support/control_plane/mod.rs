@@ -290,6 +290,8 @@ impl ControlPlane {
         let mut config =
             kube::Config::new(url(port).parse().expect("an address and a port make a URL"));
         config.root_cert = Some(vec![self.credentials.authority_der.clone()]);
+        // As Ark's own: kube would repeat what is refused with 429, 503 or 504, and nobody would know.
+        config.default_retry = false;
         config.auth_info =
             serde_json::from_value(json!({ "token": token })).expect("a token is all it needs");
         config
