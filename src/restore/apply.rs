@@ -13,14 +13,14 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::api::ExistingResourcePolicy;
-use crate::cluster::{Cluster, ClusterErrorKind};
+use crate::cluster::{Cluster, ClusterErrorKind, Discovery};
 
-use super::later::Queue;
+use super::later::{Queue, Waiting};
 use super::modifiers::Modifiers;
 use super::open::{Body, FrameResult, OpenError, Opened};
 use super::owners::Owners;
 use super::patience::Patience;
-use super::plan::{self, NamespaceStep, PlannedType, RestorePlan, Step};
+use super::plan::{NamespaceStep, PlannedType, RestorePlan, Step};
 use super::report::{Outcome, Report};
 use super::transform::Facts;
 use super::{RestoreOptions, definitions, waves};
@@ -86,7 +86,16 @@ impl Applier<'_> {
     /// Restores the objects of a wave.
     pub(super) async fn wave(&self, steps: &[Step]) {
         let started = Instant::now();
-        let left = self.in_bulk(steps).await;
+        let mut ready = Vec::with_capacity(steps.len());
+        for step in steps {
+            let planned = &self.types[step.planned_type];
+            if planned.late && planned.served.is_none() {
+                self.later.push(*step, Waiting::Type);
+            } else {
+                ready.push(*step);
+            }
+        }
+        let left = self.in_bulk(&ready).await;
         self.work(&left, &HashMap::new()).await;
         let first = steps.first().map_or("", |step| {
             self.types[step.planned_type].group_resource.as_str()
@@ -116,10 +125,13 @@ impl Applier<'_> {
 
     async fn report_step(&self, step: &Step, body: Body, found: Option<&Bytes>) {
         // The rest of the wave is counted, not tried.
-        if self.patience.is_lost() {
+        if self.patience.is_lost() || (found.is_none() && !self.admits(step)) {
             return;
         }
         let outcome = self.restore(step, body, found).await;
+        if found.is_none() {
+            self.note_way(step, outcome);
+        }
         // What waits is counted once it is through.
         if outcome != Outcome::Later {
             self.report.done(outcome);
@@ -159,7 +171,8 @@ impl Applier<'_> {
     async fn serve_types(&mut self, plan: &RestorePlan) {
         let mut counts: BTreeMap<usize, u64> = BTreeMap::new();
         for step in plan.waves.iter().flatten() {
-            if self.types[step.planned_type].served.is_none() {
+            let planned = &self.types[step.planned_type];
+            if planned.served.is_none() && !planned.late {
                 *counts.entry(step.planned_type).or_default() += 1;
             }
         }
@@ -225,10 +238,7 @@ impl Applier<'_> {
                 Ok(discovery) => {
                     problem = None;
                     for at in awaited {
-                        let planned = &mut self.types[*at];
-                        let served = plan::serve(&planned.key, &discovery);
-                        planned.convert = served.as_ref().and_then(|served| served.convert);
-                        planned.served = served.map(|served| served.api_type);
+                        self.types[*at].look_up(&discovery);
                     }
                 }
                 Err(error) => problem = Some(error.to_string()),
@@ -236,6 +246,28 @@ impl Applier<'_> {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(1));
         }
+    }
+
+    /// Looks for types whose API was not up; returns what is served now, if that can be read.
+    pub(super) async fn look_for_types(&mut self) -> Option<Discovery> {
+        let discovery = self
+            .cluster
+            .discover()
+            .await
+            .inspect_err(|error| tracing::debug!(%error, "cannot look for types"))
+            .ok()?;
+        for planned in &mut self.types {
+            if planned.late && planned.served.is_none() {
+                planned.look_up(&discovery);
+            }
+        }
+        Some(discovery)
+    }
+
+    /// Returns the namespace of the target that an object goes into.
+    pub(super) fn namespace_of(&self, step: &Step) -> Option<&str> {
+        let original = self.opened.entries()[step.entry].namespace.as_deref()?;
+        Some(self.facts.target_namespace(original))
     }
 
     /// Makes sure of each namespace once (cases 18 to 21).

@@ -17,7 +17,7 @@
 //! - `preview`: what a dry run says of all this;
 //! - `apply`, `namespaces`, `definitions`, `step`, `after`: how all that is carried out;
 //! - `existing`, `bulk`, `compare`: what becomes of what is there already, and whether it is the same;
-//! - `patience`, `later`: what is tried again, and for how long; `width`: how much of it at once;
+//! - `patience`, `later`, `obstacles`: what is tried again, when, and for how long; `width`: how much of it at once;
 //! - `rules`: the page that lists all this;
 //! - `report`: how warnings, errors and progress are kept.
 
@@ -37,6 +37,7 @@ mod namespaces;
 mod needs;
 mod node_ports;
 mod object;
+mod obstacles;
 mod open;
 mod owed;
 mod owners;

@@ -11,6 +11,7 @@ use crate::archive::{IndexEntry, TypeKey};
 use crate::cluster::{ApiType, Discovery};
 
 use self::planner::Planner;
+pub(super) use self::planner::unserved_line;
 use super::convert::{self, Convert};
 use super::owners::PlannedOwner;
 use super::rules::Told;
@@ -41,7 +42,7 @@ pub(super) const TOLD: &[Told] = &[
     Told {
         cases: "16",
         about: "a type that the target does not serve",
-        says: "one line with its number of objects, before anything is made",
+        says: "one line with its number of objects, before anything is made, unless its API may come up meanwhile",
     },
     Told {
         cases: "17",
@@ -128,14 +129,25 @@ pub(super) struct PlannedType {
     pub(super) key: Arc<TypeKey>,
     /// Its full name in the target.
     pub(super) group_resource: String,
-    /// The type in the target; `None` while its definition is still to be restored.
+    /// The type in the target; `None` while its definition is still to be restored, or its API is not up.
     pub(super) served: Option<Arc<ApiType>>,
+    /// Whether it is of an aggregated API that is not up, but may be while the restore goes on.
+    pub(super) late: bool,
     /// How its objects are turned into that, where they are of a version that is not served.
     pub(super) convert: Option<Convert>,
     /// Whether its objects are to have their status back.
     pub(super) status: bool,
     /// The resource modifiers that are for it, by their numbers.
     pub(super) modifiers: Vec<usize>,
+}
+
+impl PlannedType {
+    /// Finds what to restore it as among what the target offers now.
+    pub(super) fn look_up(&mut self, target: &Discovery) {
+        let served = serve(&self.key, target);
+        self.convert = served.as_ref().and_then(|served| served.convert);
+        self.served = served.map(|served| served.api_type);
+    }
 }
 
 /// An object to restore.
@@ -145,6 +157,8 @@ pub(super) struct Step {
     pub(super) entry: usize,
     /// Which of [`RestorePlan::types`].
     pub(super) planned_type: usize,
+    /// Which of [`RestorePlan::waves`].
+    pub(super) wave: usize,
     /// Whether a Job that owns it is restored too.
     pub(super) job_restored: bool,
 }

@@ -173,7 +173,7 @@ impl Applier<'_> {
             unchecked: String::new(),
             differences: Vec::new(),
         };
-        // What its definition, which comes with the restore, will make of it.
+        // What its definition, which comes with the restore, or its API will make of it.
         let to_come = || {
             Arc::new(ApiType {
                 group: planned.key.group.clone(),
@@ -198,7 +198,12 @@ impl Applier<'_> {
             }
         };
         if planned.served.is_none() {
-            "the definition of its type comes with the restore".clone_into(&mut item.unchecked);
+            if planned.late {
+                "the API of its type is not up; a restore waits for it"
+            } else {
+                "the definition of its type comes with the restore"
+            }
+            .clone_into(&mut item.unchecked);
             return item;
         }
         match namespace.and_then(|namespace| Some((namespace, targets.get(namespace)?))) {

@@ -20,6 +20,7 @@ mod foreign;
 mod hooked;
 mod hooks;
 mod install;
+mod late_group;
 mod locations;
 mod manifests;
 mod mapping;

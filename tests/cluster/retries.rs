@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use ark::api::RestoreSpec;
-use ark::restore::RestoreError;
-use serde_json::json;
+use ark::restore::{RestoreError, RestoreOutcome};
+use serde_json::{Value, json};
 
 use crate::cases::{Case, assert_said, assert_silent};
 use crate::support::control_plane::{ControlPlane, Options};
@@ -27,7 +27,17 @@ async fn guarded(number: u32, answer: Answer) -> Result<(Case<'static>, Webhook)
     case.options.unavailable_timeout = PATIENCE;
     case.make_namespace().await?;
     let webhook = Webhook::start(answer).await?;
-    let configuration = json!({
+    guard(&case, &webhook, &json!({
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": case.name}},
+        "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["CREATE"]}],
+    })).await?;
+    case.until_refused().await?;
+    Ok((case, webhook))
+}
+
+/// Has the API server ask a webhook about what `of` describes.
+async fn guard(case: &Case<'_>, webhook: &Webhook, of: &Value) -> Result<()> {
+    let mut configuration = json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingWebhookConfiguration",
         "metadata": {"name": case.name},
@@ -38,13 +48,98 @@ async fn guarded(number: u32, answer: Answer) -> Result<(Case<'static>, Webhook)
             "failurePolicy": "Fail",
             "timeoutSeconds": 1,
             "clientConfig": webhook.client_config(),
-            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": case.name}},
-            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["CREATE"]}],
         }],
     });
-    case.apply(&configuration.to_string()).await?;
-    case.until_refused().await?;
-    Ok((case, webhook))
+    for (key, value) in of.as_object().into_iter().flatten() {
+        configuration["webhooks"][0][key] = value.clone();
+    }
+    case.apply(&configuration.to_string()).await
+}
+
+/// Waits until the API server asks a webhook about an object: a dry run of its create is refused.
+async fn until_asked(case: &Case<'_>, yaml: &str) -> Result<()> {
+    let object = &case.objects(yaml)?[0];
+    let api_version = object["apiVersion"].as_str().unwrap_or_default();
+    let root = if api_version.contains('/') {
+        "apis"
+    } else {
+        "api"
+    };
+    let plural = format!("{}s", object["kind"].as_str().unwrap_or_default()).to_lowercase();
+    let path = format!("/{root}/{api_version}/{plural}?dryRun=All");
+    wait_until("creates are refused", PATIENCE, async || {
+        let request = http::Request::post(&path)
+            .header("content-type", "application/json")
+            .body(object.to_string().into_bytes())?;
+        Ok(case
+            .client
+            .request_text(request)
+            .await
+            .is_err()
+            .then_some(()))
+    })
+    .await
+}
+
+/// Runs a restore, and has the webhook allow everything once it was asked so often meanwhile.
+async fn restore_until_allowed(
+    case: &Case<'_>,
+    webhook: &Webhook,
+    asked: u64,
+    yaml: &str,
+) -> Result<RestoreOutcome> {
+    let reached = webhook.asked() + asked;
+    let turn = async {
+        wait_until("the webhook is asked", PATIENCE, async || {
+            Ok((webhook.asked() >= reached).then_some(()))
+        })
+        .await?;
+        webhook.set(Answer::Allow);
+        anyhow::Ok(())
+    };
+    let (outcome, turned) = tokio::join!(case.restore_as(yaml, RestoreSpec::default()), turn);
+    turned?;
+    outcome
+}
+
+#[tokio::test]
+async fn where_a_webhook_does_not_answer_most_objects_wait_untried() -> Result<()> {
+    const MANY: u64 = 300;
+    let (mut case, webhook) = guarded(685, Answer::Nothing).await?;
+    case.options.concurrency = 4;
+    case.options.unavailable_timeout = Duration::from_millis(100);
+    let mut yaml = String::new();
+    for n in 0..MANY {
+        let _ = write!(
+            yaml,
+            "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: thing-{n}, namespace: NAME}}}}\n---\n"
+        );
+    }
+    yaml += "{apiVersion: v1, kind: Secret, metadata: {name: c, namespace: NAME}}";
+    let before = webhook.asked();
+    let outcome = case.restore_as(&yaml, RestoreSpec::default()).await?;
+    let asked = webhook.asked() - before;
+    // Each once would be so many; what is in flight is tried twice.
+    assert!(asked < MANY / 4, "it was asked {asked} times");
+    assert_eq!(
+        (outcome.counts.create, outcome.counts.conflict),
+        (1, MANY),
+        "{:?}",
+        outcome.results
+    );
+    // Those that were tried, and those that were not, with what the others met.
+    let errors = &outcome.results.errors.namespaces[&case.name];
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    for line in errors {
+        assert!(line.contains("failed calling webhook"), "{line}");
+    }
+
+    // When it answers again one object shows it, and the rest follows.
+    case.options.unavailable_timeout = PATIENCE;
+    let outcome = restore_until_allowed(&case, &webhook, 10, &yaml).await?;
+    assert_silent(&outcome);
+    assert_eq!(outcome.counts.create, MANY);
+    Ok(())
 }
 
 #[tokio::test]

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use super::{Facts, NamespaceStep, PlannedType, RestorePlan, Step, is_namespace, order, serve};
 use crate::archive::{IndexEntry, TypeKey};
-use crate::cluster::Discovery;
+use crate::cluster::{Discovery, FailedGroup};
 use crate::restore::report::list_names;
 use crate::restore::select::{ClusterScoped, Selection};
 use crate::restore::{convert, derived, owners, waves};
+
+const API_SERVICES: &str = "apiservices.apiregistration.k8s.io";
 
 /// A type of the backup as the planner sees it.
 struct TypeState {
@@ -96,6 +98,7 @@ impl<'a> Planner<'a> {
                     group_resource,
                     convert: served.as_ref().and_then(|served| served.convert),
                     served: served.map(|served| served.api_type),
+                    late: false,
                 },
             });
             self.types.len() - 1
@@ -309,6 +312,9 @@ impl<'a> Planner<'a> {
     fn drop_unserved(&mut self) {
         let mut served_uids: HashSet<&str> = HashSet::new();
         let mut definitions: HashSet<&str> = HashSet::new();
+        // Groups of aggregated APIs that may come up: those that do not answer now, and those of restored APIServices.
+        let failed = self.facts.target.failed().iter();
+        let mut coming: HashSet<&str> = failed.map(FailedGroup::group).collect();
         let mut unserved = Vec::new();
         for (at, entry) in self.chosen_entries() {
             let Some(&index) = self.type_of.get(&Arc::as_ptr(&entry.type_key)) else {
@@ -317,6 +323,11 @@ impl<'a> Planner<'a> {
             let planned = &self.types[index].planned;
             if waves::is_definition(&planned.group_resource) {
                 definitions.insert(&entry.name);
+            }
+            if planned.group_resource == API_SERVICES
+                && let Some((_version, group)) = entry.name.split_once('.')
+            {
+                coming.insert(group);
             }
             match &planned.served {
                 // Of another scope than it was: no path leads there.
@@ -331,6 +342,10 @@ impl<'a> Planner<'a> {
             let planned = &self.types[index].planned;
             let definition = waves::definition_of(&planned.key.resource, &planned.key.group);
             if planned.served.is_none() && definitions.contains(definition.as_str()) {
+                continue;
+            }
+            if planned.served.is_none() && coming.contains(planned.key.group.as_str()) {
+                self.types[index].planned.late = true;
                 continue;
             }
             self.chosen[at] = false;
@@ -415,6 +430,7 @@ impl<'a> Planner<'a> {
             waves.entry(place).or_default().push(Step {
                 entry: at,
                 planned_type: index,
+                wave: 0,
                 job_restored: entry
                     .owners
                     .iter()
@@ -425,6 +441,11 @@ impl<'a> Planner<'a> {
         self.plan.namespaces = namespaces;
         self.plan.has_definitions = waves.contains_key(&(0, 0));
         self.plan.waves = waves.into_values().collect();
+        for (at, wave) in self.plan.waves.iter_mut().enumerate() {
+            for step in wave {
+                step.wave = at;
+            }
+        }
         self.plan.types = self.types.into_iter().map(|state| state.planned).collect();
         self.plan
     }
@@ -505,7 +526,12 @@ impl<'a> Planner<'a> {
     }
 }
 
-fn unserved_line(planned: &PlannedType, count: u64, target: &Discovery) -> String {
+/// Says that the objects of a type are not restored, and why.
+pub(in crate::restore) fn unserved_line(
+    planned: &PlannedType,
+    count: u64,
+    target: &Discovery,
+) -> String {
     let name = &planned.group_resource;
     let what = format!(
         "{name}: {count} object{} in version {} not restored",
@@ -516,12 +542,11 @@ fn unserved_line(planned: &PlannedType, count: u64, target: &Discovery) -> Strin
         return format!("{what}: {says}");
     }
     let group = &planned.key.group;
-    if let Some(failed) = target.failed().iter().find(|failed| {
-        failed
-            .group_version
-            .rsplit_once('/')
-            .is_some_and(|(failed, _)| failed == group)
-    }) {
+    if let Some(failed) = target
+        .failed()
+        .iter()
+        .find(|failed| failed.group() == group)
+    {
         return format!(
             "{what}: API group {}: {}",
             failed.group_version, failed.reason

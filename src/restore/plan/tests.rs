@@ -1,4 +1,5 @@
 use super::*;
+use crate::cluster::FailedGroup;
 use crate::restore::testing::{api_type, entry};
 
 fn zoo() -> Vec<IndexEntry> {
@@ -350,5 +351,62 @@ fn what_is_needed_comes_unless_the_request_keeps_it_out() {
         .unwrap();
         let items: usize = plan.waves.iter().map(Vec::len).sum();
         assert_eq!(items, restored, "{excluded:?} {cluster_resources:?}");
+    }
+}
+
+#[test]
+fn types_whose_api_may_come_up_are_kept() {
+    let things = || {
+        vec![
+            entry("things.late.example.org", "zoo", "a"),
+            entry("pods", "zoo", "a"),
+        ]
+    };
+    let service = |name: &str| entry("apiservices.apiregistration.k8s.io", "", name);
+    let stale = FailedGroup {
+        group_version: "late.example.org/v1".into(),
+        reason: "the API group does not answer".into(),
+    };
+    for (what, more, failed, kept) in [
+        ("nobody knows the group", None, None, false),
+        ("it does not answer", None, Some(stale), true),
+        (
+            "its APIService is restored",
+            Some(service("v1.late.example.org")),
+            None,
+            true,
+        ),
+        (
+            "that of another group is",
+            Some(service("v1.example.org")),
+            None,
+            false,
+        ),
+    ] {
+        let mut entries = things();
+        entries.extend(more);
+        let spec = RestoreSpec {
+            backup_name: "b".into(),
+            ..RestoreSpec::default()
+        };
+        let types = vec![
+            api_type("pods", true),
+            api_type("apiservices.apiregistration.k8s.io", false),
+        ];
+        let plan = plan(&Facts {
+            entries: &entries,
+            volumes: &[],
+            needed: &HashSet::new(),
+            spec: &spec,
+            target: &Discovery::from_types(types, failed.into_iter().collect()),
+            snapshots: &BTreeMap::new(),
+            priorities: &[],
+        })
+        .unwrap();
+        let late = plan.types.iter().any(|planned| planned.late);
+        let steps = plan.waves.iter().flatten();
+        let found = steps.filter(|step| plan.types[step.planned_type].late);
+        assert_eq!((late, found.count()), (kept, usize::from(kept)), "{what}");
+        assert_eq!(plan.results.errors.count(), u64::from(!kept), "{what}");
     }
 }
