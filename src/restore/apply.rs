@@ -64,7 +64,11 @@ impl Applier<'_> {
             && let Some(wave) = waves.next()
         {
             self.wave(wave).await;
-            self.serve_types(plan).await;
+            // One that is refused for now would cost all objects of its type.
+            self.try_to_the_end().await;
+            if !self.patience.is_lost() {
+                self.serve_types(plan).await;
+            }
         }
         self.namespaces(&plan.namespaces).await;
         for wave in waves {

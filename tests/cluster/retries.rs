@@ -103,6 +103,40 @@ async fn restore_until_allowed(
 }
 
 #[tokio::test]
+async fn a_definition_that_is_refused_for_a_while_does_not_cost_its_objects() -> Result<()> {
+    const DEFINITION: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: animals.NAME.example.org, labels: {guarded: NAME}}
+spec:
+  group: NAME.example.org
+  scope: Namespaced
+  names: {plural: animals, kind: Animal}
+  versions:
+  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}
+";
+    let mut case = Case::new(684).await?;
+    case.options.refused_timeout = PATIENCE;
+    let webhook = Webhook::start(Answer::Deny).await?;
+    guard(&case, &webhook, &json!({
+        "objectSelector": {"matchLabels": {"guarded": case.name}},
+        "rules": [{"apiGroups": ["apiextensions.k8s.io"], "apiVersions": ["v1"], "resources": ["customresourcedefinitions"],
+                   "operations": ["CREATE"]}],
+    }))
+    .await?;
+    until_asked(&case, DEFINITION).await?;
+    let yaml = DEFINITION.to_owned()
+        + "---
+{apiVersion: NAME.example.org/v1, kind: Animal, metadata: {name: simba, namespace: NAME}}
+";
+    let outcome = restore_until_allowed(&case, &webhook, 2, &yaml).await?;
+    assert_silent(&outcome);
+    let of = format!("animals.{}.example.org", case.name);
+    case.must_get(&of, "simba").await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn where_a_webhook_does_not_answer_most_objects_wait_untried() -> Result<()> {
     const MANY: u64 = 300;
     let (mut case, webhook) = guarded(685, Answer::Nothing).await?;
