@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use crate::cluster::{ApiType, ClusterError, ClusterErrorKind, CreateOptions, NamespaceState};
 
-use super::apply::Applier;
+use super::apply::{Applier, may_be_there};
+use super::later;
 use super::object::Object;
 use super::open::Body;
 use super::plan::NamespaceStep;
@@ -29,6 +30,11 @@ pub(super) const TOLD: &[Told] = &[
         says: "left as it is",
     },
     Told {
+        cases: "74",
+        about: "a namespace that may not be created, or that a webhook refuses",
+        says: "taken as it is if it is there; else tried again for a while",
+    },
+    Told {
         cases: "20",
         about: "a namespace that is being deleted",
         says: "waited for once; if it stays, one error for all that goes into it",
@@ -40,6 +46,10 @@ pub(super) const TOLD: &[Told] = &[
     },
 ];
 
+/// The first pause before a namespace that was refused is tried again; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// The longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How often a namespace that is being deleted is looked at.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -55,25 +65,40 @@ impl Applier<'_> {
         body: Option<Body>,
     ) -> Result<Outcome, String> {
         let object = self.namespace_object(step, body);
-        let deadline = Instant::now() + self.options.terminating_timeout;
+        let gone_by = Instant::now() + self.options.terminating_timeout;
+        let mut refused_since: Option<Instant> = None;
+        let mut pause = FIRST_PAUSE;
         loop {
             if self.patience.is_lost() {
                 return Err(format!("namespace {} was not tried", step.target));
             }
-            match self.create_namespace(step, &object).await {
+            let refusal = match self.create_namespace(step, &object).await {
                 Ok(()) => return Ok(Outcome::Created),
-                Err(error) if error.kind == ClusterErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error.to_string()),
-            }
-            match self.cluster.namespace_state(&step.target).await {
-                Ok(Some(NamespaceState::Active)) => return Ok(Outcome::There),
-                // Gone since: the next round creates it.
-                Ok(None) => {}
-                Ok(Some(NamespaceState::Terminating)) => {
-                    self.wait_until_gone(step, deadline).await?;
+                Err(error) => error,
+            };
+            let taken = refusal.kind == ClusterErrorKind::AlreadyExists;
+            if may_be_there(refusal.kind) {
+                match self.cluster.namespace_state(&step.target).await {
+                    Ok(Some(NamespaceState::Active)) => return Ok(Outcome::There),
+                    Ok(Some(NamespaceState::Terminating)) => {
+                        self.wait_until_gone(step, gone_by).await?;
+                        refused_since = None;
+                        continue;
+                    }
+                    // Gone since: the next round creates it.
+                    Ok(None) if taken => continue,
+                    Err(error) if taken => return Err(error.to_string()),
+                    // Whether it is there stays open: the refusal is what can be told.
+                    Ok(None) | Err(_) => {}
                 }
-                Err(error) => return Err(error.to_string()),
             }
+            let spent = refused_since.get_or_insert_with(Instant::now).elapsed();
+            if !self.may_go_on(later::fate(&refusal), spent) {
+                return Err(refusal.to_string());
+            }
+            tracing::info!(namespace = step.target, error = %refusal, "refused for now");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 

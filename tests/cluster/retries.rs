@@ -103,6 +103,69 @@ async fn restore_until_allowed(
 }
 
 #[tokio::test]
+async fn a_namespace_that_is_refused_for_a_while_loses_nothing() -> Result<()> {
+    for answer in [Answer::Deny, Answer::Nothing] {
+        let mut case = Case::new(740).await?;
+        case.options.refused_timeout = PATIENCE;
+        case.options.unavailable_timeout = PATIENCE;
+        let webhook = Webhook::start(answer).await?;
+        guard(&case, &webhook, &json!({
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": case.name}},
+            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["namespaces"], "operations": ["CREATE"]}],
+        }))
+        .await?;
+        until_asked(
+            &case,
+            "{apiVersion: v1, kind: Namespace, metadata: {name: NAME}}",
+        )
+        .await?;
+        // More often than a request is sent before its failure counts.
+        let outcome = restore_until_allowed(&case, &webhook, 4, THINGS).await?;
+        assert_silent(&outcome);
+        case.must_get("secrets", "c").await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn case_74_a_namespace_that_may_not_be_created_may_be_there() -> Result<()> {
+    let case = Case::new(741).await?;
+    case.make_namespace().await?;
+    case.apply(
+        "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: NAME}
+rules:
+- {apiGroups: [''], resources: [configmaps, secrets], verbs: ['*']}
+- {apiGroups: [''], resources: [namespaces], verbs: [get, list]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: NAME}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: NAME}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: NAME}]
+",
+    )
+    .await?;
+    let case = case.impersonating(&case.name).await?;
+    let outcome = case.restore(THINGS).await?;
+    assert_eq!((outcome.created, outcome.items), (3, 4));
+    // One that is not there cannot be had.
+    let elsewhere = THINGS.replace("NAME", "NAME-other");
+    let Err(error) = case.restore_as(&elsewhere, RestoreSpec::default()).await else {
+        anyhow::bail!("a namespace was made without the right to");
+    };
+    let said = format!("{error:#}");
+    assert!(
+        said.contains("cannot create resource \"namespaces\""),
+        "{said}"
+    );
+    assert!(said.contains("its 3 objects are not restored"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_definition_that_is_refused_for_a_while_does_not_cost_its_objects() -> Result<()> {
     const DEFINITION: &str = "
 apiVersion: apiextensions.k8s.io/v1
