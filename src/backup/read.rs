@@ -12,15 +12,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::select::SelectedType;
 use crate::cluster::{
-    ApiType, Cluster, ClusterError, ClusterErrorKind, Item, ListScope, Page, PageRequest,
+    ApiType, Cluster, ClusterError, ClusterErrorKind, Item, ListScope, Page, PageRequest, PageSize,
 };
 
 /// Pages of one type that wait to be taken.
 const QUEUE: usize = 2;
-/// The size of the first page of a type, in objects. Small, since nothing is known yet of how large they are.
-const FIRST_PAGE: u32 = 50;
-/// The most objects in a page: what kubectl and Velero ask for.
-const LARGEST_PAGE: u32 = 500;
 /// How often a type is begun anew because its continue token died.
 const RESTARTS: u32 = 5;
 
@@ -191,37 +187,6 @@ struct ReadTask {
     sender: mpsc::Sender<Delivery>,
 }
 
-/// The size of the next page, and what the last ones taught about it.
-struct PageSize {
-    target: usize,
-    limit: u32,
-}
-
-impl PageSize {
-    fn new(target: usize) -> Self {
-        Self {
-            target,
-            limit: FIRST_PAGE,
-        }
-    }
-
-    /// Adapts to a page of `objects` that was `bytes` long; grows step by step, shrinks at once.
-    fn learn(&mut self, objects: usize, bytes: usize) {
-        if objects == 0 {
-            return;
-        }
-        let fitting = u32::try_from(self.target * objects / bytes.max(1)).unwrap_or(LARGEST_PAGE);
-        self.limit = fitting
-            .clamp(1, LARGEST_PAGE)
-            .min(self.limit.saturating_mul(10));
-    }
-
-    /// Returns how large the next page may be, in bytes.
-    fn expected(&self) -> usize {
-        self.target
-    }
-}
-
 impl ReadTask {
     async fn run(mut self) {
         let mut size = PageSize::new(self.page_bytes);
@@ -251,12 +216,12 @@ impl ReadTask {
         let mut skip_until: Option<String> = None;
         let mut restarts = 0;
         loop {
-            let budget = self.reserve(size.expected()).await;
+            let budget = self.reserve(size.target()).await;
             let request = PageRequest {
                 scope,
                 label_selector: self.label_selector.as_deref(),
                 field_selector: None,
-                limit: size.limit,
+                limit: size.limit(),
                 continue_token: token.as_deref(),
             };
             let page = match self.cluster.list_page(&self.api_type, &request).await {
@@ -362,16 +327,5 @@ mod tests {
             names(&arrange(page(&["a", "b", "c"]), Some("n/b"), None)),
             ["c"]
         );
-    }
-
-    #[test]
-    fn page_sizes_follow_the_objects() {
-        let mut size = PageSize::new(512 * 1024);
-        size.learn(50, 50 * 1024);
-        assert_eq!(size.limit, 500, "small objects: the largest page");
-        size.learn(500, 500 * 1024 * 1024);
-        assert_eq!(size.limit, 1, "objects of a MiB: one at a time");
-        size.learn(1, 1024);
-        assert_eq!(size.limit, 10, "and back step by step");
     }
 }

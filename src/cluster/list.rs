@@ -48,6 +48,49 @@ pub struct Page {
     pub size: usize,
 }
 
+/// The size of the first page of a type, in objects. Small, since nothing is known yet of how large they are.
+const FIRST_PAGE: u32 = 50;
+/// The most objects in a page: what kubectl and Velero ask for.
+const LARGEST_PAGE: u32 = 500;
+
+/// How many objects the next page should have, so that it is of a certain size, and what the last ones taught about that.
+#[derive(Clone, Copy, Debug)]
+pub struct PageSize {
+    target: usize,
+    limit: u32,
+}
+
+impl PageSize {
+    /// Begins with a small page; `target` is how many bytes a page should have.
+    pub fn new(target: usize) -> Self {
+        Self {
+            target,
+            limit: FIRST_PAGE,
+        }
+    }
+
+    /// Adapts to `objects` that were `bytes` long together; grows step by step, shrinks at once.
+    pub fn learn(&mut self, objects: usize, bytes: usize) {
+        if objects == 0 {
+            return;
+        }
+        let fitting = u32::try_from(self.target * objects / bytes.max(1)).unwrap_or(LARGEST_PAGE);
+        self.limit = fitting
+            .clamp(1, LARGEST_PAGE)
+            .min(self.limit.saturating_mul(10));
+    }
+
+    /// Returns how many objects to ask for.
+    pub fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// Returns how large a page should be, in bytes.
+    pub fn target(&self) -> usize {
+        self.target
+    }
+}
+
 #[derive(Deserialize)]
 struct RawList<'a> {
     #[serde(borrow, default)]
@@ -168,5 +211,16 @@ mod tests {
         ))
         .unwrap();
         assert!(page.items.is_empty() && page.continue_token.is_none());
+    }
+
+    #[test]
+    fn page_sizes_follow_the_objects() {
+        let mut size = PageSize::new(512 * 1024);
+        size.learn(50, 50 * 1024);
+        assert_eq!(size.limit(), 500, "small objects: the largest page");
+        size.learn(500, 500 * 1024 * 1024);
+        assert_eq!(size.limit(), 1, "objects of a MiB: one at a time");
+        size.learn(1, 1024);
+        assert_eq!(size.limit(), 10, "and back step by step");
     }
 }

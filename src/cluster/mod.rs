@@ -17,6 +17,6 @@ pub use discovery::{ApiType, Discovery, FailedGroup};
 pub use error::{ClusterError, ClusterErrorKind};
 pub use exec::{Exec, ExecEnd, Output, ProcessEnd};
 pub use item::{Item, ItemHeader};
-pub use list::{ListScope, Page, PageRequest};
+pub use list::{ListScope, Page, PageRequest, PageSize};
 pub use objects::{CreateOptions, Created, NamespaceState, Propagation};
 pub use request::{Cluster, RequestStats};

@@ -8,6 +8,7 @@ mod support;
 
 mod bad_input;
 mod broken_group;
+mod bulk;
 mod cases;
 mod client_commands;
 mod client_downloads;
