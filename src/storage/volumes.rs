@@ -89,11 +89,11 @@ fn volume_info(gzip: &[u8]) -> Result<Vec<String>, String> {
         pv_name: String,
         backup_method: String,
         skipped: bool,
-        pvb_info: Option<Pod>,
+        pvb_info: Option<Copied>,
     }
     #[derive(Default, Deserialize)]
     #[serde(default, rename_all = "camelCase")]
-    struct Pod {
+    struct Copied {
         pod_namespace: String,
         pod_name: String,
         volume_name: String,

@@ -47,7 +47,7 @@ pub(super) async fn show(
     } else {
         Default::default()
     };
-    let counts = status.counts.clone().unwrap_or_default();
+    let counts = status.counts.unwrap_or_default();
     match how.format {
         Some(format @ (Format::Json | Format::Yaml)) => {
             let document = json!({
