@@ -1,4 +1,7 @@
-//! The port over the `object_store` crate, once for all providers that the crate serves.
+//! The port over the `object_store` crate's trait, once for all built-in providers.
+//!
+//! The crate serves `aws` and `local` itself; `gcp` and `azure` implement its trait over their vendors' crates, so that
+//! keys, uploads and errors are the same everywhere.
 //!
 //! What it adds to the crate: keys checked instead of rewritten, uploads with bounded memory that clean up after
 //! themselves, listings by any prefix, and errors that say what was tried where and what to do next. The crate's own
@@ -40,8 +43,10 @@ pub(super) enum Place {
     /// A directory on this machine.
     Directory(PathBuf),
     /// A bucket of a server.
-    #[cfg(feature = "aws")]
+    #[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
     Bucket {
+        /// What this cloud calls a bucket.
+        called: &'static str,
         /// The bucket's name.
         name: String,
         /// The server's address.
@@ -54,7 +59,7 @@ impl Place {
     fn directory(&self) -> Option<&PathBuf> {
         match self {
             Self::Directory(directory) => Some(directory),
-            #[cfg(feature = "aws")]
+            #[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
             Self::Bucket { .. } => None,
         }
     }
@@ -64,8 +69,12 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory(path) => write!(f, "directory {}", path.display()),
-            #[cfg(feature = "aws")]
-            Self::Bucket { name, server } => write!(f, "bucket {name:?} at {server}"),
+            #[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
+            Self::Bucket {
+                called,
+                name,
+                server,
+            } => write!(f, "{called} {name:?} at {server}"),
         }
     }
 }
@@ -108,7 +117,7 @@ impl Blobs {
     }
 
     /// Adds the ability to sign.
-    #[cfg(feature = "aws")]
+    #[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
     pub(super) fn with_signer(mut self, signer: Arc<dyn SignGet>) -> Self {
         self.signer = Some(signer);
         self.capabilities.sign = true;

@@ -4,6 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+/// Single variables that providers look at.
+const NAMES: &[&str] = &[
+    "HOME",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "GCE_METADATA_HOST",
+];
+/// What the others' names begin with.
+const PREFIXES: &[&str] = &["AWS_", "AZURE_"];
+
 /// A copy of the process's environment variables that matter to providers.
 ///
 /// Providers find credentials in the environment as their clouds' other tools do. They get this copy instead of reading
@@ -15,11 +24,14 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Copies `AWS_*` and `HOME` from the process; for `main` alone.
+    /// Copies what [`NAMES`] and [`PREFIXES`] list from the process; for `main` alone.
     pub fn of_process() -> Self {
         std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .filter(|(name, _)| name == "HOME" || name.starts_with("AWS_"))
+            .filter(|(name, _)| {
+                NAMES.contains(&name.as_str())
+                    || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+            })
             .collect()
     }
 
@@ -41,7 +53,7 @@ impl Environment {
 
     /// Returns the location's own credentials: a secret.
     #[cfg_attr(
-        all(not(feature = "aws"), not(test)),
+        not(any(feature = "aws", feature = "gcp", feature = "azure", test)),
         expect(dead_code, reason = "only cloud providers look at it")
     )]
     pub(super) fn credentials(&self) -> Option<&str> {
@@ -50,7 +62,7 @@ impl Environment {
 
     /// Returns a variable's value; one that is empty counts as unset.
     #[cfg_attr(
-        all(not(feature = "aws"), not(test)),
+        not(any(feature = "aws", feature = "gcp", feature = "azure", test)),
         expect(dead_code, reason = "only cloud providers look at it")
     )]
     pub(super) fn get(&self, name: &str) -> Option<&str> {

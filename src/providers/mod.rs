@@ -5,7 +5,11 @@
 mod aws;
 mod blobs;
 mod environment;
+#[cfg(feature = "gcp")]
+mod gcp;
 mod local;
+#[cfg(any(feature = "aws", feature = "gcp"))]
+mod patience;
 pub mod registry;
 mod settings;
 pub mod store;

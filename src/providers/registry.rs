@@ -9,11 +9,16 @@ use super::store::{ObjectStore, StoreError};
 use crate::api::StorageProviderConfig;
 
 /// The providers that this build can open.
-pub const AVAILABLE: &[&str] = if cfg!(feature = "aws") {
-    &["aws", "local"]
-} else {
-    &["local"]
-};
+pub const AVAILABLE: &[&str] = &[
+    #[cfg(feature = "aws")]
+    "aws",
+    #[cfg(feature = "gcp")]
+    "gcp",
+    "local",
+];
+
+/// The providers that a build can leave out; each is named like its feature.
+const FEATURES: &[&str] = &["aws", "gcp"];
 
 /// Opens the store that `config` describes.
 ///
@@ -29,20 +34,21 @@ pub async fn open(
         "local" => local::open(config).await,
         #[cfg(feature = "aws")]
         "aws" => super::aws::open(config, environment).await,
-        #[cfg(not(feature = "aws"))]
-        "aws" => {
-            // The signature is the same in every build.
-            let _ = environment;
-            Err(unavailable(
-                "aws",
-                "this ark was built without the feature \"aws\"",
-            ))
-        }
-        name @ ("gcp" | "azure") => Err(unavailable(name, "this version of ark does not have it")),
+        "azure" => Err(unavailable("azure", "this version of ark does not have it")),
+        #[cfg(feature = "gcp")]
+        "gcp" => super::gcp::open(config, environment).await,
         "" => Err(invalid(format!(
             "backupStorageProvider.name is not set; it can be {}",
             AVAILABLE.join(" or ")
         ))),
+        name if FEATURES.contains(&name) => {
+            // The signature is the same in every build.
+            let _ = environment;
+            Err(unavailable(
+                name,
+                &format!("this ark was built without the feature {name:?}"),
+            ))
+        }
         other => Err(unavailable(other, "there is no such provider")),
     }
 }
@@ -61,12 +67,13 @@ mod tests {
 
     #[tokio::test]
     async fn names_that_cannot_be_opened_are_explained() {
-        for (name, expected) in [
-            ("", "is not set"),
-            ("s3", "there is no such provider"),
-            ("gcp", "this version of ark does not have it"),
-            ("azure", "this version of ark does not have it"),
-        ] {
+        let mut cases = vec![("", "is not set"), ("s3", "there is no such provider")];
+        for name in FEATURES {
+            if !AVAILABLE.contains(name) {
+                cases.push((name, "this ark was built without the feature"));
+            }
+        }
+        for (name, expected) in cases {
             let config = StorageProviderConfig {
                 name: name.into(),
                 bucket: "b".into(),
@@ -76,7 +83,7 @@ mod tests {
             assert_eq!(error.kind, ErrorKind::Invalid, "{name}");
             let message = error.to_string();
             assert!(
-                message.contains(expected) && message.contains("local"),
+                message.contains(expected) && message.contains(name) && message.contains("local"),
                 "{message}"
             );
         }

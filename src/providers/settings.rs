@@ -1,7 +1,7 @@
 //! Reads a provider's own settings, `backupStorageProvider.config`: unknown keys, empty and malformed values are
 //! refused by name, since a misspelt key would otherwise send backups elsewhere.
 
-#[cfg(feature = "aws")]
+#[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
 use url::Url;
 
 use super::store::{ErrorKind, StoreError};
@@ -61,7 +61,7 @@ impl<'a> Settings<'a> {
 }
 
 /// What only cloud providers have.
-#[cfg(feature = "aws")]
+#[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
 impl<'a> Settings<'a> {
     /// Returns a setting that is `true` or `false`, if it is given.
     pub(super) fn flag(self, key: &str) -> Result<Option<bool>, StoreError> {
@@ -108,7 +108,7 @@ impl<'a> Settings<'a> {
 }
 
 /// Makes the error for a value that cannot be read.
-#[cfg(feature = "aws")]
+#[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
 fn malformed(key: &str, value: &str, advice: &str) -> StoreError {
     invalid(format!(
         "backupStorageProvider.config.{key}: {value:?} cannot be read; {advice}"
@@ -169,7 +169,7 @@ mod tests {
         }
     }
 
-    #[cfg(feature = "aws")]
+    #[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
     #[test]
     fn flags_urls_and_words() {
         let config = config(

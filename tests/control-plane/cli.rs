@@ -47,7 +47,10 @@ async fn main() -> Result<ExitCode> {
         ["build"] => assets::ensure(&assets::PLANE)?,
         ["build", "minio"] => assets::ensure(&[&assets::PLANE[..], &[Tool::Minio]].concat())?,
         ["build", "all"] => {
-            assets::ensure(&[&assets::PLANE[..], &[Tool::Minio, Tool::Helm]].concat())?;
+            let more = [Tool::Minio, Tool::FakeGcs, Tool::Helm];
+            assets::ensure(&[&assets::PLANE[..], &more].concat())?;
+            assets::ensure_azurite()?;
+            assets::ensure_rsa_key()?;
         }
         ["up"] => up().await?,
         ["up", "minio"] => {

@@ -9,9 +9,11 @@
 
 #[path = "../support/conformance.rs"]
 mod conformance;
+#[cfg(feature = "gcp")]
+mod gcs;
 #[cfg(feature = "aws")]
 mod s3;
-#[cfg(feature = "aws")]
+#[cfg(any(feature = "aws", feature = "gcp"))]
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -20,6 +20,8 @@
 
 pub mod ark;
 pub mod control_plane;
+#[cfg(feature = "gcp")]
+pub mod gcs;
 #[cfg(feature = "aws")]
 pub mod minio;
 pub mod namespace;

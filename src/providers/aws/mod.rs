@@ -18,17 +18,12 @@ use url::Url;
 use self::settings::{Addressing, S3Settings};
 use super::blobs::{Blobs, Place, SignGet};
 use super::environment::Environment;
+use super::patience::{
+    CONNECT_TIMEOUT, FIRST_PAUSE, LONGEST_PAUSE, RETRY_TIMEOUT, SILENCE_TIMEOUT, TRIES,
+};
 use super::settings::invalid;
 use super::store::{Capabilities, ErrorKind, ObjectStore, StoreError};
 use crate::api::StorageProviderConfig;
-
-/// How long a connection may take to come about.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a server may be silent. It includes the time that sending a part takes, so it is not short; there is no
-/// limit on a whole transfer, which may take hours on a thin line.
-const SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
-/// After how long a request that keeps failing is given up.
-const RETRY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Opens a bucket as a store.
 pub(super) async fn open(
@@ -52,6 +47,7 @@ pub(super) async fn open(
         None => store.clone(),
     };
     let place = Place::Bucket {
+        called: "bucket",
         name: settings.bucket.clone(),
         server: server.as_str().trim_end_matches('/').to_owned(),
     };
@@ -183,11 +179,11 @@ fn bucket_host(server: &Url, bucket: &str) -> Result<Url, StoreError> {
 fn retries() -> RetryConfig {
     RetryConfig {
         backoff: BackoffConfig {
-            init_backoff: Duration::from_millis(200),
-            max_backoff: Duration::from_secs(3),
+            init_backoff: FIRST_PAUSE,
+            max_backoff: LONGEST_PAUSE,
             base: 2.0,
         },
-        max_retries: 10,
+        max_retries: TRIES,
         retry_timeout: RETRY_TIMEOUT,
     }
 }

@@ -8,7 +8,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub enum Tool {
     Kubectl,
     Kwok,
     Minio,
+    /// Google Cloud Storage, pretended.
+    FakeGcs,
     /// Renders and checks charts.
     Helm,
 }
@@ -52,6 +54,7 @@ impl Tool {
             Self::Kubectl => "kubectl",
             Self::Kwok => "kwok",
             Self::Minio => "minio",
+            Self::FakeGcs => "fake-gcs-server",
             Self::Helm => "helm-render",
         }
     }
@@ -65,6 +68,7 @@ impl Tool {
             }
             Self::Kwok => "kwok",
             Self::Minio => "minio",
+            Self::FakeGcs => "fake-gcs-server",
             Self::Helm => "helm",
         }
     }
@@ -78,6 +82,7 @@ impl Tool {
             Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
             Self::Kwok => "sigs.k8s.io/kwok/cmd/kwok",
             Self::Minio => "github.com/minio/minio",
+            Self::FakeGcs => "github.com/fsouza/fake-gcs-server",
             Self::Helm => ".",
         }
     }
@@ -93,9 +98,12 @@ impl Tool {
                 Some(PathBuf::from(folder).join(self.name())).filter(|file| file.is_file())
             }
             // Not among those assets.
-            Self::ControllerManager | Self::Scheduler | Self::Kwok | Self::Minio | Self::Helm => {
-                None
-            }
+            Self::ControllerManager
+            | Self::Scheduler
+            | Self::Kwok
+            | Self::Minio
+            | Self::FakeGcs
+            | Self::Helm => None,
         }
     }
 
@@ -141,7 +149,14 @@ pub fn ensure(tools: &[Tool]) -> Result<()> {
             .with_context(|| format!("make {}/{folder}", home.display()))?;
     }
     let _held_until_the_end = lock(&home.join("lock"))?;
-    for folder in ["etcd", "kubernetes", "kwok", "minio", "helm"] {
+    for folder in [
+        "etcd",
+        "kubernetes",
+        "kwok",
+        "minio",
+        "fake-gcs-server",
+        "helm",
+    ] {
         let members: Vec<Tool> = wanted
             .iter()
             .copied()
@@ -155,6 +170,85 @@ pub fn ensure(tools: &[Tool]) -> Result<()> {
         copy_stages()?;
     }
     Ok(())
+}
+
+/// Installs Azurite, Azure's storage pretended, unless it is there already; returns the program that Node.js runs.
+///
+/// It is a package for Node.js, pinned with all that it needs in `tests/control-plane/azurite`.
+pub fn ensure_azurite() -> Result<PathBuf> {
+    let home = home();
+    let folder = home.join("azurite");
+    fs::create_dir_all(home.join("stamps"))?;
+    fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    let _held_until_the_end = lock(&home.join("lock"))?;
+    let module = module_folder("azurite");
+    let stamp = home.join("stamps/azurite");
+    let program = folder.join("node_modules/azurite/dist/src/blob/main.js");
+    let mut hash = Sha256::new();
+    for name in ["package.json", "package-lock.json"] {
+        let text = fs::read(module.join(name)).with_context(|| format!("read Azurite's {name}"))?;
+        hash.update(&text);
+        fs::write(folder.join(name), text)?;
+    }
+    let digest = hex(hash);
+    if program.is_file() && fs::read_to_string(&stamp).is_ok_and(|stamp| stamp == digest) {
+        return Ok(program);
+    }
+    say("installing azurite");
+    let status = Command::new("npm")
+        // Nothing of these packages runs while they are installed.
+        .args([
+            "ci",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "--loglevel=error",
+        ])
+        .current_dir(&folder)
+        .stdout(Stdio::null())
+        .status()
+        .context(
+            "run npm: the tests of the azure store need Node.js 20 or newer, with npm, in the PATH",
+        )?;
+    if !status.success() {
+        bail!(
+            "installing Azurite in {} failed: {status}",
+            folder.display()
+        );
+    }
+    fs::write(&stamp, digest).context("write Azurite's stamp")?;
+    Ok(program)
+}
+
+/// Makes an RSA key and a certificate of its own for it, of this machine alone, and returns their files: key,
+/// certificate. The crypto library of the tests makes none; Go, which builds their programs, comes with a program that
+/// does.
+pub fn ensure_rsa_key() -> Result<(PathBuf, PathBuf)> {
+    let home = home();
+    let folder = home.join("rsa-key");
+    fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    let _held_until_the_end = lock(&home.join("lock"))?;
+    let files = (folder.join("key.pem"), folder.join("cert.pem"));
+    if !(files.0.is_file() && files.1.is_file()) {
+        let root = go(&folder)
+            .args(["env", "GOROOT"])
+            .output()
+            .context("run go")?;
+        let source = Path::new(String::from_utf8_lossy(&root.stdout).trim())
+            .join("src/crypto/tls/generate_cert.go");
+        let status = go(&folder)
+            .arg("run")
+            .arg(&source)
+            .args(["-host", "127.0.0.1,localhost", "-ca", "-duration", "87600h"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .context("run go")?;
+        if !status.success() {
+            bail!("running {} failed: {status}", source.display());
+        }
+    }
+    Ok(files)
 }
 
 /// Keeps other processes, and other tests of this one, from building at the same time.
@@ -285,10 +379,13 @@ fn digest(module: &Path, flags: &str) -> Result<String> {
         hash.update(source);
     }
     hash.update(flags);
-    Ok(hash
-        .finalize()
+    Ok(hex(hash))
+}
+
+fn hex(hash: Sha256) -> String {
+    hash.finalize()
         .iter()
-        .fold(String::new(), |text, byte| format!("{text}{byte:02x}")))
+        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// Copies kwok's stage files beside the binaries, so that a cache of those is all a later run needs.

@@ -1,0 +1,345 @@
+//! Where credentials for Google Cloud come from, in the order of Google's own tools: the file that
+//! `GOOGLE_APPLICATION_CREDENTIALS` names, the file that `gcloud auth application-default login` writes, the metadata
+//! server. A location's own credentials come before all of them.
+//!
+//! A file may be a service account's key, or tell how to get a token with another identity (workload identity
+//! federation, impersonation, a person's login). Nothing is read from the process's environment here, though Google's
+//! crate could: `main` took a copy.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use google_cloud_auth::build_errors::Error as BuildError;
+use google_cloud_auth::credentials::{
+    CacheableResource, Credentials, CredentialsProvider, external_account, impersonated, mds,
+    service_account, user_account,
+};
+use google_cloud_auth::errors::CredentialsError;
+use google_cloud_auth::signer::Signer;
+use http::{Extensions, HeaderMap};
+use serde_json::Value;
+
+use crate::providers::blobs::innermost;
+use crate::providers::environment::Environment;
+
+/// How long the metadata server may take; it is next door, or not there at all.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long others that give tokens may take.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(15);
+/// What a token is asked for.
+const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.read_write";
+
+/// Why there is no token, and what to do. Never holds one.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Unavailable(String);
+
+/// Whom the store is asked as.
+#[derive(Debug)]
+pub(super) struct Identity {
+    pub(super) credentials: Credentials,
+    /// Who signs links; `None`: nobody can.
+    pub(super) signer: Option<Signer>,
+}
+
+/// Returns the identity that this environment describes. No token is asked for yet.
+///
+/// # Errors
+/// A sentence, where what is there cannot be used.
+pub(super) async fn find(
+    environment: &Environment,
+    service_account: Option<&str>,
+) -> Result<Identity, String> {
+    if let Some(text) = environment.credentials() {
+        return of_file(text, &Source::Location, service_account);
+    }
+    if let Some(path) = environment.get("GOOGLE_APPLICATION_CREDENTIALS") {
+        let source = Source::File(PathBuf::from(path));
+        let text = tokio::fs::read_to_string(path).await.map_err(|error| {
+            format!(
+                "{source}, which GOOGLE_APPLICATION_CREDENTIALS names, cannot be read: {error}; mount it, and let the \
+                 user that ark runs as read it"
+            )
+        })?;
+        return of_file(&text, &source, service_account);
+    }
+    let login = environment
+        .get("HOME")
+        .map(|home| Path::new(home).join(".config/gcloud/application_default_credentials.json"));
+    if let Some(path) = login {
+        match tokio::fs::read_to_string(&path).await {
+            Ok(text) => return of_file(&text, &Source::File(path), service_account),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                return Err(format!(
+                    "{} cannot be read: {error}; let the user that ark runs as read it",
+                    Source::File(path)
+                ));
+            }
+        }
+    }
+    of_metadata(environment, service_account)
+}
+
+/// What credentials were found in, for messages.
+#[derive(Clone, Debug)]
+enum Source {
+    Location,
+    File(PathBuf),
+    Metadata,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Location => f.write_str("the location's credential"),
+            Self::File(path) => write!(f, "the credentials file {}", path.display()),
+            Self::Metadata => f.write_str("the metadata server"),
+        }
+    }
+}
+
+impl Source {
+    /// Returns the error for a token that is not to be had.
+    fn unavailable(&self, why: &str) -> Unavailable {
+        Unavailable(match self {
+            Self::Metadata => format!(
+                "there are no Google Cloud credentials: GOOGLE_APPLICATION_CREDENTIALS is not set, and the metadata \
+                 server gives none ({why}); give ark a service account's key or workload identity"
+            ),
+            Self::Location | Self::File(_) => format!(
+                "{self} gives no access ({why}); check that the account and its key are still there"
+            ),
+        })
+    }
+}
+
+/// Returns the identity in the text of a credentials file.
+fn of_file(text: &str, source: &Source, service_account: Option<&str>) -> Result<Identity, String> {
+    // What serde says of malformed text may quote it.
+    let json: Value = serde_json::from_str(text).map_err(|_| {
+        format!("{source} is not JSON; it has to be a service account's key as Google gives it out")
+    })?;
+    let kind = json.get("type").and_then(Value::as_str).unwrap_or_default();
+    let scopes = [SCOPE];
+    let (credentials, signer) = match kind {
+        "service_account" => {
+            let missing = [
+                "client_email",
+                "private_key",
+                "private_key_id",
+                "project_id",
+            ]
+            .into_iter()
+            .find(|key| {
+                json.get(key)
+                    .and_then(Value::as_str)
+                    .is_none_or(str::is_empty)
+            });
+            if let Some(missing) = missing {
+                return Err(format!("{source} has no {missing}; get a new key"));
+            }
+            let access = service_account::AccessSpecifier::from_scopes(scopes);
+            let signer = service_account::Builder::new(json.clone()).build_signer();
+            let built = service_account::Builder::new(json)
+                .with_access_specifier(access)
+                .build();
+            (built, Some(signer))
+        }
+        "external_account" => {
+            let impersonated = impersonated_by(&json);
+            let account = service_account.map(str::to_owned).or(impersonated);
+            let built = external_account::Builder::new(json)
+                .with_scopes(scopes)
+                .build();
+            let signer = signing_as(account.as_deref(), built.as_ref().ok());
+            (built, signer)
+        }
+        "impersonated_service_account" => {
+            let signer = impersonated::Builder::new(json.clone()).build_signer();
+            let built = impersonated::Builder::new(json).with_scopes(scopes).build();
+            (built, Some(signer))
+        }
+        "authorized_user" => {
+            // The scopes are those that the person agreed to.
+            let built = user_account::Builder::new(json).build();
+            let signer = signing_as(service_account, built.as_ref().ok());
+            (built, signer)
+        }
+        _ => {
+            return Err(format!(
+                "{source} has type {kind:?}; it can be service_account, external_account, \
+                 impersonated_service_account or authorized_user"
+            ));
+        }
+    };
+    let unusable = |error: BuildError| format!("{source} cannot be used: {}", innermost(&error));
+    Ok(Identity {
+        credentials: watched(credentials.map_err(unusable)?, source.clone()),
+        signer: signer.transpose().map_err(unusable)?,
+    })
+}
+
+/// Returns the identity that the machine or the pod has.
+fn of_metadata(
+    environment: &Environment,
+    service_account: Option<&str>,
+) -> Result<Identity, String> {
+    let unusable =
+        |error: BuildError| format!("the metadata server cannot be used: {}", innermost(&error));
+    let builder = || {
+        let builder = mds::Builder::default().with_scopes([SCOPE]);
+        match environment.get("GCE_METADATA_HOST") {
+            Some(host) => builder.with_endpoint(format!("http://{host}")),
+            None => builder,
+        }
+    };
+    let credentials = builder().build().map_err(unusable)?;
+    let signer = match service_account {
+        Some(_) => signing_as(service_account, Some(&credentials)),
+        None => Some(builder().build_signer()),
+    };
+    Ok(Identity {
+        credentials: watched(credentials, Source::Metadata),
+        signer: signer.transpose().map_err(unusable)?,
+    })
+}
+
+/// Returns a signer that lets Google sign with the account's key (`iam.serviceAccounts.signBlob`).
+fn signing_as(
+    account: Option<&str>,
+    credentials: Option<&Credentials>,
+) -> Option<Result<Signer, BuildError>> {
+    Some(
+        impersonated::Builder::from_source_credentials(credentials?.clone())
+            .with_target_principal(account?)
+            .build_signer(),
+    )
+}
+
+/// Returns the service account that federated credentials turn into.
+fn impersonated_by(json: &Value) -> Option<String> {
+    let url = json.get("service_account_impersonation_url")?.as_str()?;
+    let (_, name) = url.rsplit_once('/')?;
+    Some(name.strip_suffix(":generateAccessToken")?.to_owned())
+}
+
+/// Credentials that answer in time and say in one sentence why they do not.
+#[derive(Debug)]
+struct Watched {
+    inner: Credentials,
+    source: Source,
+}
+
+fn watched(inner: Credentials, source: Source) -> Credentials {
+    Credentials::from(Watched { inner, source })
+}
+
+impl CredentialsProvider for Watched {
+    async fn headers(
+        &self,
+        extensions: Extensions,
+    ) -> Result<CacheableResource<HeaderMap>, CredentialsError> {
+        let timeout = match self.source {
+            Source::Metadata => METADATA_TIMEOUT,
+            Source::Location | Source::File(_) => TOKEN_TIMEOUT,
+        };
+        let unavailable =
+            |why: &str| CredentialsError::from_source(false, self.source.unavailable(why));
+        match tokio::time::timeout(timeout, self.inner.headers(extensions)).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(error)) => {
+                let why = innermost(&error);
+                let why = why.lines().next().unwrap_or_default();
+                Err(unavailable(why))
+            }
+            Err(_) => Err(unavailable("it does not answer in time")),
+        }
+    }
+
+    /// Nothing: the address of the store is set, and the metadata server need not be asked.
+    async fn universe_domain(&self) -> Option<String> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn problem(environment: Environment) -> String {
+        let problem = find(&environment, None).await.unwrap_err();
+        assert!(!problem.contains("hunter2"), "{problem}");
+        assert!(!problem.contains('\n'), "{problem}");
+        problem
+    }
+
+    fn location(text: &str) -> Environment {
+        Environment::default()
+            .with_credentials(text.into())
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_used_is_named() {
+        for (text, expected) in [
+            ("hunter2", "the location's credential is not JSON"),
+            ("{}", "has type \"\"; it can be service_account"),
+            (r#"{"type": "gdch_service_account"}"#, "it can be"),
+            (
+                r#"{"type": "service_account", "private_key": "hunter2"}"#,
+                "has no client_email",
+            ),
+            (r#"{"type": "external_account"}"#, "cannot be used"),
+        ] {
+            let problem = problem(location(text)).await;
+            assert!(problem.contains(expected), "{text}: {problem}");
+        }
+        let file: Environment = [(
+            "GOOGLE_APPLICATION_CREDENTIALS".to_owned(),
+            "/absent/key.json".to_owned(),
+        )]
+        .into_iter()
+        .collect();
+        let problem = problem(file).await;
+        assert!(
+            problem.contains("/absent/key.json, which GOOGLE_APPLICATION_CREDENTIALS names"),
+            "{problem}"
+        );
+    }
+
+    #[tokio::test]
+    async fn nothing_at_all_leads_to_the_metadata_server() {
+        let _already_installed = rustls::crypto::ring::default_provider().install_default();
+        let environment: Environment = [("GCE_METADATA_HOST".to_owned(), "127.0.0.1:1".to_owned())]
+            .into_iter()
+            .collect();
+        let identity = find(&environment, None).await.unwrap();
+        assert!(identity.signer.is_some());
+        let error = identity
+            .credentials
+            .headers(Extensions::new())
+            .await
+            .unwrap_err();
+        let why = innermost(&error);
+        assert!(
+            why.contains("there are no Google Cloud credentials"),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn federated_credentials_sign_as_the_account_that_they_turn_into() {
+        let json = serde_json::json!({
+            "service_account_impersonation_url":
+                "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/ark@p.iam.gserviceaccount.com:generateAccessToken",
+        });
+        assert_eq!(
+            impersonated_by(&json).as_deref(),
+            Some("ark@p.iam.gserviceaccount.com")
+        );
+        assert_eq!(impersonated_by(&serde_json::json!({})), None);
+    }
+}
