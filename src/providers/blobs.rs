@@ -98,6 +98,8 @@ pub(super) struct Blobs {
     place: Place,
     capabilities: Capabilities,
     explain: Explain,
+    /// Characters that the store would turn into others.
+    changed: &'static [char],
 }
 
 impl Blobs {
@@ -113,7 +115,15 @@ impl Blobs {
             place,
             capabilities,
             explain,
+            changed: &[],
         }
+    }
+
+    /// Refuses keys with characters that the store would turn into others.
+    #[cfg(feature = "azure")]
+    pub(super) fn refusing(mut self, changed: &'static [char]) -> Self {
+        self.changed = changed;
+        self
     }
 
     /// Adds the ability to sign.
@@ -135,6 +145,9 @@ impl Blobs {
         // The crate would strip these and use another key.
         if key.is_empty() || key.starts_with('/') || key.ends_with('/') {
             return Err(unusable("it is empty, or begins or ends with '/'"));
+        }
+        if let Some(changed) = key.chars().find(|c| self.changed.contains(c)) {
+            return Err(unusable(&format!("{changed:?} would not stay one there")));
         }
         Path::parse(key).map_err(|error| unusable(&error.to_string()))
     }

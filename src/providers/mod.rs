@@ -3,12 +3,14 @@
 
 #[cfg(feature = "aws")]
 mod aws;
+#[cfg(feature = "azure")]
+mod azure;
 mod blobs;
 mod environment;
 #[cfg(feature = "gcp")]
 mod gcp;
 mod local;
-#[cfg(any(feature = "aws", feature = "gcp"))]
+#[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
 mod patience;
 pub mod registry;
 mod settings;

@@ -12,13 +12,15 @@ use crate::api::StorageProviderConfig;
 pub const AVAILABLE: &[&str] = &[
     #[cfg(feature = "aws")]
     "aws",
+    #[cfg(feature = "azure")]
+    "azure",
     #[cfg(feature = "gcp")]
     "gcp",
     "local",
 ];
 
 /// The providers that a build can leave out; each is named like its feature.
-const FEATURES: &[&str] = &["aws", "gcp"];
+pub const FEATURES: &[&str] = &["aws", "azure", "gcp"];
 
 /// Opens the store that `config` describes.
 ///
@@ -34,7 +36,8 @@ pub async fn open(
         "local" => local::open(config).await,
         #[cfg(feature = "aws")]
         "aws" => super::aws::open(config, environment).await,
-        "azure" => Err(unavailable("azure", "this version of ark does not have it")),
+        #[cfg(feature = "azure")]
+        "azure" => super::azure::open(config, environment).await,
         #[cfg(feature = "gcp")]
         "gcp" => super::gcp::open(config, environment).await,
         "" => Err(invalid(format!(

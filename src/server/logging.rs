@@ -14,7 +14,7 @@ use super::run_log::RunLogs;
 ///
 /// kube's client writes the whole body of an answer that it cannot read, Secrets included, as a warning. The others
 /// write headers and signed requests when they are debugged.
-const CAPS: [(&str, LevelFilter); 11] = [
+const CAPS: [(&str, LevelFilter); 12] = [
     ("kube_client", LevelFilter::ERROR),
     ("kube_runtime", LevelFilter::WARN),
     ("hyper", LevelFilter::INFO),
@@ -24,8 +24,10 @@ const CAPS: [(&str, LevelFilter); 11] = [
     ("rustls", LevelFilter::INFO),
     ("reqwest", LevelFilter::INFO),
     ("object_store", LevelFilter::INFO),
-    ("azure_core", LevelFilter::INFO),
-    ("azure_storage", LevelFilter::INFO),
+    // All of that family; RUSTSEC-2026-0275.
+    ("azure_", LevelFilter::INFO),
+    ("google_cloud", LevelFilter::INFO),
+    ("gaxi", LevelFilter::INFO),
 ];
 
 /// Sets up logging for the whole process; returns where the logs of runs are kept.
@@ -78,6 +80,97 @@ mod tests {
         assert!(!filter.would_enable("kube_client::client", &Level::WARN));
         assert!(!filter.would_enable("azure_core::policies", &Level::DEBUG));
         assert!(filter.would_enable("azure_core::policies", &Level::INFO));
+    }
+
+    #[test]
+    fn all_of_azure_is_capped_whatever_is_asked() {
+        for level in [LevelFilter::DEBUG, LevelFilter::TRACE] {
+            let filter = filter(level);
+            for target in [
+                "azure_core::policies::transport",
+                "azure_storage::authorization",
+                "azure_storage_blobs::clients",
+                "azure_svc_blobstorage",
+            ] {
+                assert!(!filter.would_enable(target, &Level::DEBUG), "{target}");
+                assert!(filter.would_enable(target, &Level::INFO), "{target}");
+            }
+        }
+    }
+
+    /// Where a test's log goes.
+    #[cfg(feature = "azure")]
+    #[derive(Clone, Default)]
+    struct Written(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+    #[cfg(feature = "azure")]
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let mut written = self
+                .0
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            written.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What the azure store writes while it is used, under a filter.
+    #[cfg(feature = "azure")]
+    async fn log_of_azure(filter: Targets) -> String {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let _already_installed = rustls::crypto::ring::default_provider().install_default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = crate::api::StorageProviderConfig {
+            name: "azure".into(),
+            bucket: "ark".into(),
+            config: [
+                ("storageAccount".to_owned(), "arktests".to_owned()),
+                (
+                    "storageAccountURI".to_owned(),
+                    format!("http://{}", listener.local_addr().unwrap()),
+                ),
+            ]
+            .into(),
+            ..crate::api::StorageProviderConfig::default()
+        };
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _request = stream.read(&mut [0; 4096]).await;
+            let answer = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        });
+        let written = Written::default();
+        let writer = written.clone();
+        let lines = fmt::layer()
+            .with_ansi(false)
+            .with_writer(move || writer.clone());
+        let subscriber = tracing_subscriber::registry().with(lines.with_filter(filter));
+        let log = tracing::subscriber::set_default(subscriber);
+        let key = [("AZURE_STORAGE_KEY".to_owned(), "aHVudGVyMg==".to_owned())];
+        let store = crate::providers::registry::open(&config, &key.into_iter().collect())
+            .await
+            .unwrap();
+        store.check().await.unwrap_err();
+        drop(log);
+        server.await.unwrap();
+        String::from_utf8(written.0.lock().unwrap().clone()).unwrap()
+    }
+
+    /// RUSTSEC-2026-0275: the crate writes its requests' signatures when it is debugged.
+    #[cfg(feature = "azure")]
+    #[tokio::test]
+    async fn signatures_for_azure_are_not_written() {
+        let without_caps = Targets::new().with_default(LevelFilter::TRACE);
+        let log = log_of_azure(without_caps).await;
+        assert!(log.contains("SharedKey "), "the crate is mended: {log}");
+        let log = log_of_azure(filter(LevelFilter::TRACE)).await;
+        assert!(!log.contains("SharedKey"), "{log}");
+        assert!(log.contains("object store call failed"), "{log}");
     }
 
     #[test]

@@ -297,7 +297,10 @@ async fn settings_that_cannot_work_are_reported_and_can_be_corrected() -> Result
             changed("/config/s3Url", json!(format!("http://127.0.0.1:{closed}"))),
             "127.0.0.1",
         ),
-        (json!({"name": "gcp", "bucket": "x"}), "gcp"),
+        (
+            json!({"name": "gcp", "bucket": "x", "config": {"region": "x"}}),
+            "gcp",
+        ),
         (
             json!({"name": "local", "bucket": "x", "config": {"path": "/nowhere/at/all"}}),
             "/nowhere/at/all",

@@ -7,13 +7,15 @@
     reason = "in a test, failing loudly is the way to report, and its futures are awaited where they are made"
 )]
 
+#[cfg(feature = "azure")]
+mod azure;
 #[path = "../support/conformance.rs"]
 mod conformance;
 #[cfg(feature = "gcp")]
 mod gcs;
 #[cfg(feature = "aws")]
 mod s3;
-#[cfg(any(feature = "aws", feature = "gcp"))]
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 #[path = "../support/mod.rs"]
 mod support;
 

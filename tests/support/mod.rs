@@ -19,6 +19,8 @@
 )]
 
 pub mod ark;
+#[cfg(feature = "azure")]
+pub mod azurite;
 pub mod control_plane;
 #[cfg(feature = "gcp")]
 pub mod gcs;

@@ -15,7 +15,7 @@ use crate::api::{
     BackupStorageLocation, BackupStorageLocationSpec, DEFAULT_LOCATION, ObjectStorageLocation,
 };
 use crate::client::flags::{Problems, pairs};
-use crate::providers::registry::AVAILABLE;
+use crate::providers::registry::{AVAILABLE, FEATURES};
 
 /// A directory of the server's own machine, which a pod loses.
 const LOCAL: &str = "local";
@@ -131,6 +131,7 @@ fn provider_problem(provider: &str) -> Option<String> {
              make the location yourself"
         }
         name if AVAILABLE.contains(&name) => return None,
+        name if FEATURES.contains(&name) => "this ark was built without the feature of that name",
         _ => "this version of ark does not have it",
     };
     Some(format!(

@@ -257,7 +257,7 @@ fn locations_that_cannot_work_are_explained() {
             &["--provider=s3", "--bucket=b"],
             "--provider s3: this version of ark does not have it",
         ),
-        (&["--provider=gcp", "--bucket=b"], "it can be aws"),
+        (&["--provider=glacier", "--bucket=b"], "it can be aws"),
         (
             &["--provider=local", "--bucket=b"],
             "would go with the server's pod",

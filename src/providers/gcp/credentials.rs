@@ -55,32 +55,26 @@ pub(super) async fn find(
     if let Some(text) = environment.credentials() {
         return of_file(text, &Source::Location, service_account);
     }
-    if let Some(path) = environment.get("GOOGLE_APPLICATION_CREDENTIALS") {
-        let source = Source::File(PathBuf::from(path));
-        let text = tokio::fs::read_to_string(path).await.map_err(|error| {
-            format!(
-                "{source}, which GOOGLE_APPLICATION_CREDENTIALS names, cannot be read: {error}; mount it, and let the \
-                 user that ark runs as read it"
-            )
-        })?;
-        return of_file(&text, &source, service_account);
-    }
+    let named = environment
+        .get("GOOGLE_APPLICATION_CREDENTIALS")
+        .map(PathBuf::from);
     let login = environment
         .get("HOME")
         .map(|home| Path::new(home).join(".config/gcloud/application_default_credentials.json"));
-    if let Some(path) = login {
-        match tokio::fs::read_to_string(&path).await {
-            Ok(text) => return of_file(&text, &Source::File(path), service_account),
+    // A file that is not there is passed over: the manifests mount a Secret that may be missing.
+    for path in [named.as_ref(), login.as_ref()].into_iter().flatten() {
+        let source = Source::File(path.clone());
+        match tokio::fs::read_to_string(path).await {
+            Ok(text) => return of_file(&text, &source, service_account),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 return Err(format!(
-                    "{} cannot be read: {error}; let the user that ark runs as read it",
-                    Source::File(path)
+                    "{source} cannot be read: {error}; let the user that ark runs as read it"
                 ));
             }
         }
     }
-    of_metadata(environment, service_account)
+    of_metadata(environment, named, service_account)
 }
 
 /// What credentials were found in, for messages.
@@ -88,7 +82,10 @@ pub(super) async fn find(
 enum Source {
     Location,
     File(PathBuf),
-    Metadata,
+    /// After a file that is named and not there, if one is.
+    Metadata {
+        absent: Option<PathBuf>,
+    },
 }
 
 impl fmt::Display for Source {
@@ -96,7 +93,7 @@ impl fmt::Display for Source {
         match self {
             Self::Location => f.write_str("the location's credential"),
             Self::File(path) => write!(f, "the credentials file {}", path.display()),
-            Self::Metadata => f.write_str("the metadata server"),
+            Self::Metadata { .. } => f.write_str("the metadata server"),
         }
     }
 }
@@ -105,10 +102,16 @@ impl Source {
     /// Returns the error for a token that is not to be had.
     fn unavailable(&self, why: &str) -> Unavailable {
         Unavailable(match self {
-            Self::Metadata => format!(
-                "there are no Google Cloud credentials: GOOGLE_APPLICATION_CREDENTIALS is not set, and the metadata \
-                 server gives none ({why}); give ark a service account's key or workload identity"
-            ),
+            Self::Metadata { absent } => {
+                let file = match absent {
+                    None => "is not set".to_owned(),
+                    Some(path) => format!("names {}, which does not exist", path.display()),
+                };
+                format!(
+                    "there are no Google Cloud credentials: GOOGLE_APPLICATION_CREDENTIALS {file}, and the metadata \
+                     server gives none ({why}); give ark a service account's key or workload identity"
+                )
+            }
             Self::Location | Self::File(_) => format!(
                 "{self} gives no access ({why}); check that the account and its key are still there"
             ),
@@ -185,6 +188,7 @@ fn of_file(text: &str, source: &Source, service_account: Option<&str>) -> Result
 /// Returns the identity that the machine or the pod has.
 fn of_metadata(
     environment: &Environment,
+    absent: Option<PathBuf>,
     service_account: Option<&str>,
 ) -> Result<Identity, String> {
     let unusable =
@@ -202,7 +206,7 @@ fn of_metadata(
         None => Some(builder().build_signer()),
     };
     Ok(Identity {
-        credentials: watched(credentials, Source::Metadata),
+        credentials: watched(credentials, Source::Metadata { absent }),
         signer: signer.transpose().map_err(unusable)?,
     })
 }
@@ -243,7 +247,7 @@ impl CredentialsProvider for Watched {
         extensions: Extensions,
     ) -> Result<CacheableResource<HeaderMap>, CredentialsError> {
         let timeout = match self.source {
-            Source::Metadata => METADATA_TIMEOUT,
+            Source::Metadata { .. } => METADATA_TIMEOUT,
             Source::Location | Source::File(_) => TOKEN_TIMEOUT,
         };
         let unavailable =
@@ -297,37 +301,50 @@ mod tests {
             let problem = problem(location(text)).await;
             assert!(problem.contains(expected), "{text}: {problem}");
         }
+        let folder = tempfile::tempdir().unwrap();
         let file: Environment = [(
             "GOOGLE_APPLICATION_CREDENTIALS".to_owned(),
-            "/absent/key.json".to_owned(),
+            // It is there, and no file.
+            folder.path().display().to_string(),
         )]
         .into_iter()
         .collect();
         let problem = problem(file).await;
-        assert!(
-            problem.contains("/absent/key.json, which GOOGLE_APPLICATION_CREDENTIALS names"),
-            "{problem}"
-        );
+        assert!(problem.contains("cannot be read"), "{problem}");
     }
 
     #[tokio::test]
     async fn nothing_at_all_leads_to_the_metadata_server() {
         let _already_installed = rustls::crypto::ring::default_provider().install_default();
-        let environment: Environment = [("GCE_METADATA_HOST".to_owned(), "127.0.0.1:1".to_owned())]
+        for (file, expected) in [
+            (None, "GOOGLE_APPLICATION_CREDENTIALS is not set"),
+            (
+                Some("/absent/key.json"),
+                "/absent/key.json, which does not exist",
+            ),
+        ] {
+            let environment: Environment = [
+                Some(("GCE_METADATA_HOST", "127.0.0.1:1")),
+                file.map(|file| ("GOOGLE_APPLICATION_CREDENTIALS", file)),
+            ]
             .into_iter()
+            .flatten()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        let identity = find(&environment, None).await.unwrap();
-        assert!(identity.signer.is_some());
-        let error = identity
-            .credentials
-            .headers(Extensions::new())
-            .await
-            .unwrap_err();
-        let why = innermost(&error);
-        assert!(
-            why.contains("there are no Google Cloud credentials"),
-            "{why}"
-        );
+            let identity = find(&environment, None).await.unwrap();
+            assert!(identity.signer.is_some());
+            let error = identity
+                .credentials
+                .headers(Extensions::new())
+                .await
+                .unwrap_err();
+            let why = innermost(&error);
+            assert!(
+                why.contains("there are no Google Cloud credentials"),
+                "{why}"
+            );
+            assert!(why.contains(expected), "{why}");
+        }
     }
 
     #[test]
