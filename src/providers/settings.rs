@@ -64,6 +64,7 @@ impl<'a> Settings<'a> {
 #[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
 impl<'a> Settings<'a> {
     /// Returns a setting that is `true` or `false`, if it is given.
+    #[cfg(any(feature = "aws", feature = "azure"))]
     pub(super) fn flag(self, key: &str) -> Result<Option<bool>, StoreError> {
         match self.text(key) {
             None => Ok(None),
@@ -95,6 +96,7 @@ impl<'a> Settings<'a> {
     }
 
     /// Returns a setting that is one of a few words, if it is given.
+    #[cfg(feature = "aws")]
     pub(super) fn one_of(self, key: &str, words: &[&str]) -> Result<Option<&'a str>, StoreError> {
         match self.text(key) {
             Some(word) if !words.contains(&word) => Err(malformed(
@@ -169,7 +171,7 @@ mod tests {
         }
     }
 
-    #[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
+    #[cfg(feature = "aws")]
     #[test]
     fn flags_urls_and_words() {
         let config = config(

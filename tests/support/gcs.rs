@@ -140,7 +140,8 @@ impl AccountKey {
             .lines()
             .filter(|line| !line.starts_with("-----"))
             .collect();
-        let pair = RsaKeyPair::from_pkcs8(&STANDARD.decode(der)?)?;
+        let pair = RsaKeyPair::from_pkcs8(&STANDARD.decode(der)?)
+            .map_err(|error| anyhow::anyhow!("the key is none: {error}"))?;
         Ok(Self {
             public: pair.public_key().as_ref().to_vec(),
             pem,

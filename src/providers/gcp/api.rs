@@ -35,16 +35,11 @@ pub(super) struct Object {
     pub(super) name: String,
     /// A number, which the API writes as text.
     size: String,
-    updated: Option<chrono::DateTime<chrono::Utc>>,
 }
 
 impl Object {
     pub(super) fn size(&self) -> u64 {
         self.size.parse().unwrap_or_default()
-    }
-
-    pub(super) fn updated(&self) -> chrono::DateTime<chrono::Utc> {
-        self.updated.unwrap_or_default()
     }
 }
 
@@ -109,7 +104,7 @@ impl Api {
         page_token: Option<&str>,
     ) -> Result<Page, GcsError> {
         let mut path = format!(
-            "/storage/v1/b/{}/o?prefix={}&fields=nextPageToken,prefixes,items(name,size,updated)",
+            "/storage/v1/b/{}/o?prefix={}&fields=nextPageToken,prefixes,items(name,size)",
             escape(&self.bucket),
             escape(prefix)
         );
@@ -128,7 +123,7 @@ impl Api {
     }
 
     pub(super) async fn look(&self, key: &str) -> Result<Object, GcsError> {
-        let path = format!("{}?fields=name,size,updated", self.path_of(key));
+        let path = format!("{}?fields=name,size", self.path_of(key));
         match self.ask(&Method::GET, &path, None).await?.json() {
             Err(error) => Err(self.told_apart(error).await),
             found => found,
@@ -272,7 +267,7 @@ mod tests {
     fn pages_are_read() {
         let page: Page = serde_json::from_str(
             r#"{"kind": "storage#objects", "prefixes": ["a/"], "nextPageToken": "t",
-                "items": [{"name": "b", "size": "12", "updated": "2026-01-01T00:00:00.000Z"}]}"#,
+                "items": [{"name": "b", "size": "12"}]}"#,
         )
         .unwrap();
         assert_eq!(page.prefixes, ["a/"]);

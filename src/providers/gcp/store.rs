@@ -138,7 +138,8 @@ fn below(prefix: Option<&Path>) -> String {
 fn meta(object: &Object) -> Result<ObjectMeta> {
     Ok(ObjectMeta {
         location: Path::parse(&object.name)?,
-        last_modified: object.updated(),
+        // Nobody here asks for it.
+        last_modified: chrono::DateTime::default(),
         size: object.size(),
         e_tag: None,
         version: None,
