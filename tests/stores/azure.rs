@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 use serde_json::{Value, json};
 
+use crate::breaks::{what_is_cut_off_leaves_nothing, write_over_short_breaks};
 use crate::support::azurite::{ACCOUNT, Azurite, Front, Scheme, token};
 use crate::support::proxy::{Behaviour, Proxy};
 use crate::support::unique_name;
@@ -414,39 +415,8 @@ async fn what_is_cut_off_leaves_nothing_and_short_breaks_are_bridged() {
     let url = format!("{}/{ACCOUNT}", proxy.http_url());
     let store = open(&azurite, &[("storageAccountURI", &url)]).await;
 
-    let mut upload = store.upload("cut/object").await.unwrap();
-    let megabyte = Bytes::from(vec![7; 1 << 20]);
-    for _ in 0..11 {
-        upload.write(megabyte.clone()).await.unwrap();
-    }
-    proxy.set(Behaviour::Refuse);
-    let mut failure = None;
-    for _ in 0..20 {
-        if let Err(error) = upload.write(megabyte.clone()).await {
-            failure = Some(error);
-            break;
-        }
-    }
-    let failure = match failure {
-        Some(failure) => {
-            upload.abort().await.unwrap();
-            failure
-        }
-        None => upload.finish().await.unwrap_err(),
-    };
-    assert_eq!(failure.kind, ErrorKind::Unreachable, "{failure}");
-    proxy.set(Behaviour::Forward);
-    assert!(!store.exists("cut/object").await.unwrap());
-
-    let pattern = |megabyte: usize| Bytes::from(vec![u8::try_from(megabyte).unwrap(); 1 << 20]);
-    let mut upload = store.upload("bridged/object").await.unwrap();
-    for megabyte in 0..30 {
-        if megabyte % 7 == 0 {
-            proxy.cut();
-        }
-        upload.write(pattern(megabyte)).await.unwrap();
-    }
-    upload.finish().await.unwrap();
+    what_is_cut_off_leaves_nothing(&store, &proxy).await;
+    let expected = write_over_short_breaks(&store, &proxy, "bridged/object").await;
     // Reading goes on where it broke off, too.
     let mut pieces = store.get("bridged/object").await.unwrap();
     let (mut read, mut cuts) = (Vec::new(), 0);
@@ -457,6 +427,5 @@ async fn what_is_cut_off_leaves_nothing_and_short_breaks_are_bridged() {
             proxy.cut();
         }
     }
-    let expected: Vec<Bytes> = (0..30).map(pattern).collect();
-    assert!(read == expected.concat(), "each byte is there once");
+    assert!(read == expected, "each byte is there once");
 }

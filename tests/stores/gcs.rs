@@ -10,6 +10,7 @@ use ark::providers::{Environment, registry};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 
+use crate::breaks::{what_is_cut_off_leaves_nothing, write_over_short_breaks};
 use crate::support::gcs::{ACCOUNT, AccountKey, FakeGcs, Gate};
 use crate::support::proxy::{Behaviour, Proxy};
 use crate::support::{PATIENCE, unique_name, wait_until};
@@ -306,39 +307,8 @@ async fn an_upload_that_is_cut_off_leaves_nothing_and_a_short_break_is_bridged()
     behind.gate.known_as(&proxy.http_url());
     let store = behind.open_at(&proxy.http_url()).await;
 
-    let mut upload = store.upload("cut/object").await.unwrap();
-    let megabyte = Bytes::from(vec![7; 1 << 20]);
-    for _ in 0..11 {
-        upload.write(megabyte.clone()).await.unwrap();
-    }
-    proxy.set(Behaviour::Refuse);
-    let mut failure = None;
-    for _ in 0..20 {
-        if let Err(error) = upload.write(megabyte.clone()).await {
-            failure = Some(error);
-            break;
-        }
-    }
-    let failure = match failure {
-        Some(failure) => {
-            upload.abort().await.unwrap();
-            failure
-        }
-        None => upload.finish().await.unwrap_err(),
-    };
-    assert_eq!(failure.kind, ErrorKind::Unreachable, "{failure}");
-    proxy.set(Behaviour::Forward);
-    assert!(!store.exists("cut/object").await.unwrap());
-
-    let pattern = |megabyte: usize| Bytes::from(vec![u8::try_from(megabyte).unwrap(); 1 << 20]);
-    let mut upload = store.upload("bridged/object").await.unwrap();
-    for megabyte in 0..30 {
-        if megabyte % 7 == 0 {
-            proxy.cut();
-        }
-        upload.write(pattern(megabyte)).await.unwrap();
-    }
-    upload.finish().await.unwrap();
+    what_is_cut_off_leaves_nothing(&store, &proxy).await;
+    let expected = write_over_short_breaks(&store, &proxy, "bridged/object").await;
     let read: Vec<Bytes> = store
         .get("bridged/object")
         .await
@@ -346,9 +316,5 @@ async fn an_upload_that_is_cut_off_leaves_nothing_and_a_short_break_is_bridged()
         .try_collect()
         .await
         .unwrap();
-    let expected: Vec<Bytes> = (0..30).map(pattern).collect();
-    assert!(
-        read.concat() == expected.concat(),
-        "each byte is there once"
-    );
+    assert!(read.concat() == expected, "each byte is there once");
 }

@@ -9,6 +9,8 @@
 
 #[cfg(feature = "azure")]
 mod azure;
+#[cfg(any(feature = "azure", feature = "gcp"))]
+mod breaks;
 #[path = "../support/conformance.rs"]
 mod conformance;
 #[cfg(feature = "gcp")]
