@@ -133,7 +133,8 @@ impl Applier<'_> {
         }
     }
 
-    async fn patch_part(
+    /// Changes an object by a merge patch, or a subresource of it if one is named.
+    pub(super) async fn patch_part(
         &self,
         prepared: &Prepared<'_>,
         subresource: &str,

@@ -160,10 +160,7 @@ impl Applier<'_> {
     ) -> PlanItem {
         let entry = &self.opened.entries()[step.entry];
         let planned = &self.types[step.planned_type];
-        let namespace = entry
-            .namespace
-            .as_deref()
-            .map(|original| self.facts.target_namespace(original));
+        let namespace = self.namespace_of(step);
         let mut item = PlanItem {
             resource: planned.group_resource.clone(),
             namespace: namespace.unwrap_or_default().to_owned(),

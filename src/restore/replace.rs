@@ -51,7 +51,10 @@ impl Applier<'_> {
         if owed.is_empty() {
             return otherwise;
         }
-        match self.patch(prepared, &Value::Object(owed.clone())).await {
+        match self
+            .patch_part(prepared, "", &Value::Object(owed.clone()))
+            .await
+        {
             Ok(()) if otherwise == Outcome::There => Outcome::Updated,
             Ok(()) => otherwise,
             Err(error) => {
@@ -78,7 +81,10 @@ impl Applier<'_> {
     /// Changes an object to what is stored (case 71); leaves it where the server does not allow that (case 72).
     pub(super) async fn update(&self, prepared: &Prepared<'_>, mut weighed: Weighed) -> Outcome {
         let differences = std::mem::take(&mut weighed.differences);
-        match self.patch(prepared, &self.whole_patch(weighed)).await {
+        match self
+            .patch_part(prepared, "", &self.whole_patch(weighed))
+            .await
+        {
             Ok(()) => {
                 tracing::info!(
                     namespace = prepared.namespace,
@@ -200,20 +206,6 @@ impl Applier<'_> {
                 &error.message,
             );
         }
-    }
-
-    async fn patch(&self, prepared: &Prepared<'_>, patch: &Value) -> Result<(), ClusterError> {
-        self.patience
-            .send(|| {
-                let patch = self.cluster.merge_patch(
-                    &prepared.api_type,
-                    prepared.namespace,
-                    prepared.name,
-                    patch,
-                );
-                async { patch.await.map(|_| ()) }
-            })
-            .await
     }
 }
 

@@ -179,10 +179,7 @@ impl Applier<'_> {
     ) -> Result<Prepared<'_>, Unprepared> {
         let entry = &self.opened.entries()[step.entry];
         let planned = &self.types[step.planned_type];
-        let namespace = entry
-            .namespace
-            .as_deref()
-            .map(|original| self.facts.target_namespace(original));
+        let namespace = self.namespace_of(step);
         if namespace.is_some_and(|namespace| self.lost_namespaces.contains(namespace)) {
             return Err(Unprepared::failed(String::new()));
         }
