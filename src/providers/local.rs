@@ -12,7 +12,7 @@ use std::sync::Arc;
 use object_store::local::LocalFileSystem;
 
 use super::blobs::{Blobs, Place, io_problem};
-use super::settings::{Settings, invalid};
+use super::settings::{Settings, bucket, invalid};
 use super::store::{Capabilities, ObjectStore, StoreError};
 use crate::api::StorageProviderConfig;
 
@@ -23,8 +23,8 @@ const KEYS: &[&str] = &["path"];
 pub(super) async fn open(
     config: &StorageProviderConfig,
 ) -> Result<Arc<dyn ObjectStore>, StoreError> {
-    let settings = Settings::new(config, KEYS)?;
-    let bucket = settings.bucket()?.to_owned();
+    let settings = Settings::of_store(config, KEYS)?;
+    let bucket = bucket(config)?.to_owned();
     let base = settings.text("path").map(PathBuf::from).ok_or_else(|| {
         invalid(
             "backupStorageProvider.config.path is not set; name the directory that holds the buckets",

@@ -1,4 +1,4 @@
-//! Ports to what Ark does not own, and what stands behind them: object stores today, snapshotters and item actions
+//! Ports to what Ark does not own, and what stands behind them: object stores, snapshotters of volumes, item actions
 //! later. Nothing above [`registry`] knows whether a provider is built in.
 
 #[cfg(feature = "aws")]
@@ -14,6 +14,7 @@ mod local;
 mod patience;
 pub mod registry;
 mod settings;
+pub mod snapshotter;
 pub mod store;
 
 pub use environment::Environment;

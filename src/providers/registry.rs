@@ -1,12 +1,13 @@
-//! From a Config's `backupStorageProvider` to a store: the one place that knows the providers' names.
+//! From a location's settings to a store or a snapshotter: the one place that knows the providers' names.
 
 use std::sync::Arc;
 
 use super::environment::Environment;
 use super::local;
 use super::settings::invalid;
+use super::snapshotter::{SnapshotError, SnapshotErrorKind, VolumeSnapshotter};
 use super::store::{ObjectStore, StoreError};
-use crate::api::StorageProviderConfig;
+use crate::api::{StorageProviderConfig, VolumeProviderConfig};
 
 /// The providers that this build can open.
 pub const AVAILABLE: &[&str] = &[
@@ -21,6 +22,12 @@ pub const AVAILABLE: &[&str] = &[
 
 /// The providers that a build can leave out; each is named like its feature.
 pub const FEATURES: &[&str] = &["aws", "azure", "gcp"];
+
+/// The providers whose volumes this build can snapshot.
+pub const SNAPSHOTTERS: &[&str] = &[];
+
+/// The snapshotters that a build can leave out; each is named like its feature.
+pub const SNAPSHOTTER_FEATURES: &[&str] = &["aws", "azure", "csi", "gcp"];
 
 /// Opens the store that `config` describes.
 ///
@@ -44,23 +51,58 @@ pub async fn open(
             "backupStorageProvider.name is not set; it can be {}",
             AVAILABLE.join(" or ")
         ))),
-        name if FEATURES.contains(&name) => {
+        name => {
             // The signature is the same in every build.
             let _ = environment;
-            Err(unavailable(
-                name,
-                &format!("this ark was built without the feature {name:?}"),
-            ))
+            Err(invalid(format!(
+                "backupStorageProvider.name: {}",
+                unavailable(name, FEATURES, AVAILABLE)
+            )))
         }
-        other => Err(unavailable(other, "there is no such provider")),
     }
 }
 
-fn unavailable(name: &str, why: &str) -> StoreError {
-    invalid(format!(
-        "backupStorageProvider.name: {name:?} cannot be used: {why}; it can be {}",
-        AVAILABLE.join(" or ")
-    ))
+/// Opens the snapshotter that `config` describes. The provider itself is not asked; see [`VolumeSnapshotter::check`].
+///
+/// # Errors
+/// A sentence for whoever wrote the settings: which one is wrong, and what it can be.
+#[expect(
+    clippy::unused_async,
+    reason = "those that come with the next commits read files"
+)]
+pub async fn open_snapshotter(
+    config: &VolumeProviderConfig,
+    environment: &Environment,
+) -> Result<Arc<dyn VolumeSnapshotter>, SnapshotError> {
+    let invalid = |message: String| SnapshotError::new(SnapshotErrorKind::Invalid, message);
+    match config.name.as_str() {
+        "" => Err(invalid(format!(
+            "provider is not set; it can be {}",
+            SNAPSHOTTERS.join(" or ")
+        ))),
+        name => {
+            // The signature is the same in every build.
+            let _ = environment;
+            Err(invalid(format!(
+                "provider: {}",
+                unavailable(name, SNAPSHOTTER_FEATURES, SNAPSHOTTERS)
+            )))
+        }
+    }
+}
+
+/// Says why a provider cannot be used.
+fn unavailable(name: &str, features: &[&str], available: &[&str]) -> String {
+    let why = if features.contains(&name) {
+        format!("this ark was built without the feature {name:?}")
+    } else {
+        "there is no such provider".to_owned()
+    };
+    let instead = match available {
+        [] => String::new(),
+        _ => format!("; it can be {}", available.join(" or ")),
+    };
+    format!("{name:?} cannot be used: {why}{instead}")
 }
 
 #[cfg(test)]

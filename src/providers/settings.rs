@@ -1,63 +1,108 @@
-//! Reads a provider's own settings, `backupStorageProvider.config`: unknown keys, empty and malformed values are
-//! refused by name, since a misspelt key would otherwise send backups elsewhere.
+//! Reads a provider's own settings, of a store or of a snapshotter: unknown keys, empty and malformed values are refused
+//! by name, since a misspelt key would otherwise send backups elsewhere.
+
+use std::collections::BTreeMap;
 
 #[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
 use url::Url;
 
+use super::snapshotter::{SnapshotError, SnapshotErrorKind};
 use super::store::{ErrorKind, StoreError};
-use crate::api::StorageProviderConfig;
+use crate::api::{StorageProviderConfig, VolumeProviderConfig};
+
+/// A setting that cannot work; a sentence for whoever wrote it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Invalid(String);
+
+impl From<Invalid> for StoreError {
+    fn from(Invalid(message): Invalid) -> Self {
+        Self::new(ErrorKind::Invalid, message)
+    }
+}
+
+impl From<Invalid> for SnapshotError {
+    fn from(Invalid(message): Invalid) -> Self {
+        Self::new(SnapshotErrorKind::Invalid, message)
+    }
+}
 
 /// The settings of one provider, their keys checked.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings<'a> {
-    config: &'a StorageProviderConfig,
+    /// The field that holds them, for messages.
+    at: &'static str,
+    config: &'a BTreeMap<String, String>,
 }
 
 impl<'a> Settings<'a> {
-    /// Takes the settings of a provider that knows the keys `accepted`.
-    pub(super) fn new(
+    /// Takes the settings of a store's provider that knows the keys `accepted`.
+    pub(super) fn of_store(
         config: &'a StorageProviderConfig,
         accepted: &[&str],
-    ) -> Result<Self, StoreError> {
-        for (key, value) in &config.config {
+    ) -> Result<Self, Invalid> {
+        Self::new(
+            "backupStorageProvider.config",
+            &config.name,
+            &config.config,
+            accepted,
+        )
+    }
+
+    /// Takes the settings of a snapshotter's provider that knows the keys `accepted`.
+    #[expect(dead_code, reason = "snapshotters come with the next commits")]
+    pub(super) fn of_snapshotter(
+        config: &'a VolumeProviderConfig,
+        accepted: &[&str],
+    ) -> Result<Self, Invalid> {
+        Self::new("config", &config.name, &config.config, accepted)
+    }
+
+    fn new(
+        at: &'static str,
+        provider: &str,
+        config: &'a BTreeMap<String, String>,
+        accepted: &[&str],
+    ) -> Result<Self, Invalid> {
+        for (key, value) in config {
             if !accepted.contains(&key.as_str()) {
-                return Err(invalid(format!(
-                    "backupStorageProvider.config.{key} is not a setting of {}; it has {}",
-                    config.name,
+                return Err(Invalid(format!(
+                    "{at}.{key} is not a setting of {provider}; it has {}",
                     accepted.join(", ")
                 )));
             }
             if value.trim().is_empty() {
-                return Err(invalid(format!(
-                    "backupStorageProvider.config.{key} is empty; give it a value or remove it"
+                return Err(Invalid(format!(
+                    "{at}.{key} is empty; give it a value or remove it"
                 )));
             }
         }
-        Ok(Self { config })
-    }
-
-    /// Returns the bucket's name.
-    pub(super) fn bucket(self) -> Result<&'a str, StoreError> {
-        let bucket = self.config.bucket.as_str();
-        if bucket.is_empty() {
-            return Err(invalid(
-                "backupStorageProvider.bucket is not set; name the bucket that holds the backups",
-            ));
-        }
-        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        if !bucket.chars().all(fits) || bucket.contains("..") || bucket == "." {
-            return Err(invalid(format!(
-                "backupStorageProvider.bucket: {bucket:?} cannot name a bucket; use letters, digits, '-', '_' and '.', \
-                 no '/' and no '..'"
-            )));
-        }
-        Ok(bucket)
+        Ok(Self { at, config })
     }
 
     /// Returns a setting, if it is given.
     pub(super) fn text(self, key: &str) -> Option<&'a str> {
-        self.config.config.get(key).map(|value| value.trim())
+        self.config.get(key).map(|value| value.trim())
     }
+}
+
+/// Returns the name of a store's bucket.
+pub(super) fn bucket(config: &StorageProviderConfig) -> Result<&str, Invalid> {
+    let bucket = config.bucket.as_str();
+    if bucket.is_empty() {
+        return Err(Invalid(
+            "backupStorageProvider.bucket is not set; name the bucket that holds the backups"
+                .to_owned(),
+        ));
+    }
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if !bucket.chars().all(fits) || bucket.contains("..") || bucket == "." {
+        return Err(Invalid(format!(
+            "backupStorageProvider.bucket: {bucket:?} cannot name a bucket; use letters, digits, '-', '_' and '.', \
+             no '/' and no '..'"
+        )));
+    }
+    Ok(bucket)
 }
 
 /// What only cloud providers have.
@@ -65,17 +110,17 @@ impl<'a> Settings<'a> {
 impl<'a> Settings<'a> {
     /// Returns a setting that is `true` or `false`, if it is given.
     #[cfg(any(feature = "aws", feature = "azure"))]
-    pub(super) fn flag(self, key: &str) -> Result<Option<bool>, StoreError> {
+    pub(super) fn flag(self, key: &str) -> Result<Option<bool>, Invalid> {
         match self.text(key) {
             None => Ok(None),
             Some("true") => Ok(Some(true)),
             Some("false") => Ok(Some(false)),
-            Some(other) => Err(malformed(key, other, "write \"true\" or \"false\"")),
+            Some(other) => Err(self.malformed(key, other, "write \"true\" or \"false\"")),
         }
     }
 
     /// Returns a setting that is the address of a server, if it is given.
-    pub(super) fn url(self, key: &str) -> Result<Option<Url>, StoreError> {
+    pub(super) fn url(self, key: &str) -> Result<Option<Url>, Invalid> {
         let Some(text) = self.text(key) else {
             return Ok(None);
         };
@@ -87,7 +132,7 @@ impl<'a> Settings<'a> {
             .filter(|url| url.query().is_none() && url.fragment().is_none());
         match url {
             Some(url) => Ok(Some(url)),
-            None => Err(malformed(
+            None => Err(self.malformed(
                 key,
                 text.split('@').next_back().unwrap_or_default(),
                 "write it as http://host:port or https://host, without credentials",
@@ -97,27 +142,25 @@ impl<'a> Settings<'a> {
 
     /// Returns a setting that is one of a few words, if it is given.
     #[cfg(feature = "aws")]
-    pub(super) fn one_of(self, key: &str, words: &[&str]) -> Result<Option<&'a str>, StoreError> {
+    pub(super) fn one_of(self, key: &str, words: &[&str]) -> Result<Option<&'a str>, Invalid> {
         match self.text(key) {
-            Some(word) if !words.contains(&word) => Err(malformed(
-                key,
-                word,
-                &format!("it can be {}", words.join(" or ")),
-            )),
+            Some(word) if !words.contains(&word) => {
+                Err(self.malformed(key, word, &format!("it can be {}", words.join(" or "))))
+            }
             word => Ok(word),
         }
     }
+
+    /// Makes the error for a value that cannot be read.
+    fn malformed(self, key: &str, value: &str, advice: &str) -> Invalid {
+        Invalid(format!(
+            "{}.{key}: {value:?} cannot be read; {advice}",
+            self.at
+        ))
+    }
 }
 
-/// Makes the error for a value that cannot be read.
-#[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
-fn malformed(key: &str, value: &str, advice: &str) -> StoreError {
-    invalid(format!(
-        "backupStorageProvider.config.{key}: {value:?} cannot be read; {advice}"
-    ))
-}
-
-/// Makes the error for settings that cannot work.
+/// Makes the error for settings of a store that cannot work.
 pub(super) fn invalid(message: impl Into<String>) -> StoreError {
     StoreError::new(ErrorKind::Invalid, message)
 }
@@ -140,14 +183,14 @@ mod tests {
 
     #[test]
     fn unknown_and_empty_keys_are_refused_by_name() {
-        let problem = Settings::new(&config("b", &[("regoin", "x")]), &["region", "path"])
+        let problem = Settings::of_store(&config("b", &[("regoin", "x")]), &["region", "path"])
             .unwrap_err()
             .to_string();
         assert!(
             problem.contains("regoin") && problem.contains("it has region, path"),
             "{problem}"
         );
-        let problem = Settings::new(&config("b", &[("region", " ")]), &["region"])
+        let problem = Settings::of_store(&config("b", &[("region", " ")]), &["region"])
             .unwrap_err()
             .to_string();
         assert!(problem.contains("region is empty"), "{problem}");
@@ -166,8 +209,7 @@ mod tests {
             ("a b", false),
         ] {
             let config = config(bucket, &[]);
-            let settings = Settings::new(&config, &[]).unwrap();
-            assert_eq!(settings.bucket().is_ok(), ok, "{bucket:?}");
+            assert_eq!(super::bucket(&config).is_ok(), ok, "{bucket:?}");
         }
     }
 
@@ -184,7 +226,7 @@ mod tests {
                 ("leaky", "https://user:hunter2@minio"),
             ],
         );
-        let settings = Settings::new(&config, &["yes", "si", "good", "bad", "leaky"]).unwrap();
+        let settings = Settings::of_store(&config, &["yes", "si", "good", "bad", "leaky"]).unwrap();
         assert_eq!(settings.flag("yes").unwrap(), Some(true));
         assert_eq!(settings.flag("absent").unwrap(), None);
         assert!(settings.flag("si").is_err());

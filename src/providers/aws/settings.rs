@@ -4,7 +4,7 @@ use url::Url;
 
 use crate::api::StorageProviderConfig;
 use crate::providers::environment::Environment;
-use crate::providers::settings::Settings;
+use crate::providers::settings::{Settings, bucket};
 use crate::providers::store::StoreError;
 
 /// The settings of this provider.
@@ -53,8 +53,8 @@ impl S3Settings {
         config: &StorageProviderConfig,
         environment: &Environment,
     ) -> Result<Self, StoreError> {
-        let settings = Settings::new(config, KEYS)?;
-        let bucket = settings.bucket()?.to_owned();
+        let settings = Settings::of_store(config, KEYS)?;
+        let bucket = bucket(config)?.to_owned();
         let url = settings.url("s3Url")?;
         let owned = |key| settings.text(key).map(str::to_owned);
         let region = owned("region")

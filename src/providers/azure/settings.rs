@@ -4,7 +4,7 @@ use url::Url;
 
 use super::variables::Variables;
 use crate::api::StorageProviderConfig;
-use crate::providers::settings::{Settings, invalid};
+use crate::providers::settings::{Settings, bucket, invalid};
 use crate::providers::store::StoreError;
 
 /// The settings of this provider, by the names that Ark and Velero's plugin gave them.
@@ -77,8 +77,8 @@ impl AzureSettings {
         config: &StorageProviderConfig,
         variables: &Variables,
     ) -> Result<Self, StoreError> {
-        let settings = Settings::new(config, KEYS)?;
-        let container = settings.bucket()?.to_owned();
+        let settings = Settings::of_store(config, KEYS)?;
+        let container = bucket(config)?.to_owned();
         let either = |key: &str, names: &[&str]| {
             settings
                 .text(key)

@@ -3,7 +3,7 @@
 use url::Url;
 
 use crate::api::StorageProviderConfig;
-use crate::providers::settings::{Settings, invalid};
+use crate::providers::settings::{Settings, bucket, invalid};
 use crate::providers::store::StoreError;
 
 /// The settings of this provider, by the names that Velero's plugin gave them.
@@ -28,8 +28,8 @@ pub(super) struct GcsSettings {
 
 impl GcsSettings {
     pub(super) fn parse(config: &StorageProviderConfig) -> Result<Self, StoreError> {
-        let settings = Settings::new(config, KEYS)?;
-        let bucket = settings.bucket()?.to_owned();
+        let settings = Settings::of_store(config, KEYS)?;
+        let bucket = bucket(config)?.to_owned();
         let address = |key| -> Result<Option<String>, StoreError> {
             Ok(settings.url(key)?.as_ref().map(without_slash))
         };
