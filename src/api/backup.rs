@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::phase::phases;
 use super::serde_util::null_as_default;
-use super::{Progress, RunHolder, duration, labels};
+use super::{ConfigMapRef, Progress, RunHolder, SnapshotNote, VolumePolicies, duration, labels};
 
 /// How long a hook may take unless it says otherwise.
 const HOOK_TIMEOUT: Duration = Duration::from_secs(30);
@@ -178,6 +178,15 @@ pub struct BackupSpec {
     )]
     #[schemars(with = "Option<Vec<String>>")]
     pub volume_snapshot_locations: Vec<String>,
+    /// A ConfigMap with policies that say which volumes are snapshot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource_policy: Option<ConfigMapRef>,
+    /// Such policies, written here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume_policies: Option<VolumePolicies>,
+    /// How long a CSI snapshot may take until it can be used, as a Go duration; unset means 10m.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub csi_snapshot_timeout: Option<String>,
     /// Accepts a selection that matches no object; without it such a backup is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow_empty: Option<bool>,
@@ -419,6 +428,17 @@ pub struct BackupStatus {
     /// Number of volumes whose snapshot succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub volume_snapshots_completed: Option<u64>,
+    /// Number of volumes that were not to be snapshot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volumes_skipped: Option<u64>,
+    /// Snapshots that no stored record names: those of a run that goes on, or that could not be removed after one that
+    /// failed. If the server dies, the next one removes them.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(with = "Option<Vec<SnapshotNote>>")]
+    pub snapshots_pending: Vec<SnapshotNote>,
     /// Pods whose post hooks have yet to run. If the server dies, the next one runs them before anything else.
     #[serde(
         deserialize_with = "null_as_default",

@@ -44,6 +44,13 @@ phases! {
 pub struct DeleteBackupRequestSpec {
     /// The backup to remove.
     pub backup_name: String,
+    /// Whether the snapshots of its volumes stay where they are. Nothing knows of them after that.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    #[schemars(with = "Option<bool>")]
+    pub keep_snapshots: bool,
 }
 
 /// How the removal went.

@@ -20,15 +20,19 @@ pub mod error;
 pub mod filter;
 mod modifiers;
 pub mod names;
+pub mod object;
 pub mod order;
 mod phase;
 mod plan;
+pub mod quantity;
 mod restore;
 mod results;
 mod schedule;
 pub mod selector;
 pub mod serde_util;
 pub mod validate;
+pub mod volume_policy;
+mod volume_snapshot;
 mod volume_snapshot_location;
 
 pub use backup::{
@@ -51,13 +55,19 @@ pub use download_request::{
     DownloadServer, DownloadTarget, DownloadTargetKind,
 };
 pub use modifiers::{
-    JsonPatchOperation, ModifierConditions, ModifierMatch, NamespaceReference, PatchData,
-    ResourceModifierRef, ResourceModifierRule, ResourceModifiers, RestoreStatusSpec,
+    ConfigMapRef, JsonPatchOperation, ModifierConditions, ModifierMatch, NamespaceReference,
+    PatchData, ResourceModifierRule, ResourceModifiers, RestoreStatusSpec,
 };
 pub use plan::{Difference, PlanAction, PlanItem, RestoreCounts};
 pub use restore::{ExistingResourcePolicy, Restore, RestorePhase, RestoreSpec, RestoreStatus};
 pub use results::{ResultList, Results};
 pub use schedule::{Schedule, SchedulePhase, ScheduleSpec, ScheduleStatus};
+pub use volume_policy::{
+    CsiCondition, NfsCondition, VolumeAction, VolumeConditions, VolumePolicies, VolumePolicy,
+};
+pub use volume_snapshot::{
+    SnapshotNote, VolumeSnapshot, VolumeSnapshotPhase, VolumeSnapshotSpec, VolumeSnapshotStatus,
+};
 pub use volume_snapshot_location::{
     VolumeSnapshotLocation, VolumeSnapshotLocationPhase, VolumeSnapshotLocationSpec,
     VolumeSnapshotLocationStatus,
@@ -74,6 +84,8 @@ pub const GROUP: &str = "ark.heptio.com";
 pub const VERSION: &str = "v1";
 /// The location that backups go to unless told otherwise: a BackupStorageLocation of this name, else the Config.
 pub const DEFAULT_LOCATION: &str = "default";
+/// The provider of snapshots that the cluster's CSI drivers make.
+pub const CSI_PROVIDER: &str = "csi";
 /// The namespace Ark lives in unless told otherwise.
 pub const DEFAULT_NAMESPACE: &str = "heptio-ark";
 /// The field manager named in every write.
@@ -123,6 +135,10 @@ pub mod labels {
     pub const CHOSEN_BACKUP: &str = "ark.heptio.com/chosen-backup";
     /// Annotation on backups of a schedule that keeps its newest one: says so to clusters that do not have the schedule.
     pub const KEEP_NEWEST: &str = "ark.heptio.com/keep-newest";
+    /// Annotation of a Backup: the ConfigMap that its volume policies were read from.
+    pub const VOLUME_POLICIES: &str = "ark.heptio.com/volume-policies";
+    /// Annotation of a claim: `true` or `false`, whether its volume is snapshot, whatever policies say.
+    pub const SNAPSHOT_VOLUME: &str = "backup.ark.heptio.com/snapshot-volume";
     /// Finalizer that Ark 0.7 put on backups. Nobody acts on it any more, so that it is only taken off.
     pub const LEGACY_FINALIZER: &str = "gc.ark.heptio.com";
 }

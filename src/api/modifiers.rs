@@ -109,10 +109,10 @@ pub struct PatchData {
     pub patch_data: String,
 }
 
-/// Where rules are kept.
+/// Where rules or policies are kept.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct ResourceModifierRef {
+pub struct ConfigMapRef {
     /// The group of what holds them; empty for a ConfigMap.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_group: Option<String>,
@@ -120,6 +120,17 @@ pub struct ResourceModifierRef {
     pub kind: String,
     /// Its name, in the server's namespace.
     pub name: String,
+}
+
+impl ConfigMapRef {
+    /// Refers to the ConfigMap of this name.
+    pub fn named(name: &str) -> Self {
+        Self {
+            api_group: None,
+            kind: "ConfigMap".to_owned(),
+            name: name.to_owned(),
+        }
+    }
 }
 
 /// A field that names a namespace, for types that the built-in rules do not know.

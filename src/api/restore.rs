@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::phase::phases;
 use super::serde_util::null_as_default;
 use super::{
-    NamespaceReference, Progress, ResourceModifierRef, ResourceModifiers, RestoreCounts,
+    ConfigMapRef, NamespaceReference, Progress, ResourceModifiers, RestoreCounts,
     RestoreStatusSpec, RunHolder,
 };
 
@@ -198,7 +198,7 @@ pub struct RestoreSpec {
     pub preserve_node_ports: Option<bool>,
     /// A ConfigMap with changes to make to objects before they are created.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub resource_modifier: Option<ResourceModifierRef>,
+    pub resource_modifier: Option<ConfigMapRef>,
     /// Such changes, written here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource_modifiers: Option<ResourceModifiers>,
@@ -222,6 +222,9 @@ pub struct RestoreSpec {
     /// Whether to restore volumes from their snapshots; unset means: where there is one.
     #[serde(rename = "restorePVs", skip_serializing_if = "Option::is_none")]
     pub restore_pvs: Option<bool>,
+    /// Whether claims whose data cannot be brought back get new, empty volumes; unset means no.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub empty_volumes: Option<bool>,
     /// Whether to restore cluster-scoped objects; unset means: all if no namespace is filtered, else what chosen
     /// objects need.
     #[serde(skip_serializing_if = "Option::is_none")]

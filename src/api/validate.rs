@@ -7,9 +7,9 @@ use jiff::Timestamp;
 
 use super::cron::Cron;
 use super::{
-    BackupHooks, BackupResourceHook, BackupSpec, BackupStorageLocationSpec, ExistingResourcePolicy,
-    RestoreSpec, ScheduleSpec, SecretKey, VolumeSnapshotLocationSpec, duration, filter, names,
-    selector,
+    BackupHooks, BackupResourceHook, BackupSpec, BackupStorageLocationSpec, ConfigMapRef,
+    ExistingResourcePolicy, RestoreSpec, ScheduleSpec, SecretKey, VolumeSnapshotLocationSpec,
+    duration, filter, names, selector,
 };
 
 /// Types that are never restored (velero.md, case 9; Ark 4.6).
@@ -52,7 +52,32 @@ pub fn backup(spec: &BackupSpec) -> Vec<String> {
         );
     }
     problems.extend(hooks(&spec.hooks));
+    if spec.resource_policy.is_some() && spec.volume_policies.is_some() {
+        problems.push(
+            "both resourcePolicy and volumePolicies are given; set only one of them".to_owned(),
+        );
+    }
+    if let Some(reference) = &spec.resource_policy {
+        problems.extend(config_map("resource policy", reference));
+    }
+    if let Some(policies) = &spec.volume_policies {
+        problems.extend(policies.problems());
+    }
+    if let Some(timeout) = &spec.csi_snapshot_timeout {
+        problems.extend(
+            duration::parse(timeout)
+                .err()
+                .map(|problem| format!("csiSnapshotTimeout: {problem}")),
+        );
+    }
     problems
+}
+
+/// Returns what is wrong with what names a ConfigMap.
+fn config_map(what: &str, reference: &ConfigMapRef) -> Option<String> {
+    let ConfigMapRef { kind, name, .. } = reference;
+    (!kind.eq_ignore_ascii_case("configmap") || name.is_empty())
+        .then(|| format!("{what}: {kind} {name:?} holds none; name a ConfigMap"))
 }
 
 /// Returns what is wrong with the hooks of a backup. A hook that cannot run must not be found out in the middle of it.
@@ -192,13 +217,8 @@ pub fn restore(spec: &RestoreSpec) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if let Some(reference) = &spec.resource_modifier
-        && (!reference.kind.eq_ignore_ascii_case("configmap") || reference.name.is_empty())
-    {
-        problems.push(format!(
-            "resource modifier: {} {:?} holds none; name a ConfigMap",
-            reference.kind, reference.name
-        ));
+    if let Some(reference) = &spec.resource_modifier {
+        problems.extend(config_map("resource modifier", reference));
     }
     for (from, to) in &spec.storage_class_mapping {
         if from.is_empty() || to.is_empty() {

@@ -11,6 +11,7 @@ use super::hooks::{HookCounts, HookRunner, Hooked, HookedPods};
 use super::needs::{self, NEEDED_TYPES, Needs};
 use super::read::{self, Delivery, ReadLimits, ReadPage, TypeReader};
 use super::select::{ClusterScoped, Selection};
+use super::volumes::VolumeTaker;
 use crate::api::{Progress, Results, labels};
 use crate::archive::{BodyKind, EntryHeader, TypeKey};
 use crate::cluster::{ApiType, Cluster, ClusterErrorKind, Discovery, Item, ItemHeader};
@@ -90,6 +91,7 @@ pub(crate) struct Collector<'a> {
     pub(crate) skipped_namespaces: &'a BTreeSet<String>,
     pub(crate) limits: ReadLimits,
     pub(crate) hooks: &'a HookRunner,
+    pub(crate) volumes: &'a VolumeTaker,
     pub(crate) progress: &'a watch::Sender<Progress>,
 }
 
@@ -195,6 +197,7 @@ impl Collector<'_> {
             if has_hooks {
                 hooked.take(&mut items);
             }
+            self.note_volumes(&name, &items);
             if let Some(needs) = needs.as_deref_mut() {
                 for item in &items {
                     needs.note(&api_type, &name, &item.header, &item.body);
@@ -221,6 +224,23 @@ impl Collector<'_> {
             tracing::info!(resource = name, items = collected.items - before, "stored");
         }
         Ok(())
+    }
+
+    /// Tells whoever takes volumes what is stored: volumes, claims, and pods, whose volumes are taken together.
+    fn note_volumes(&self, name: &str, items: &[Item]) {
+        for item in items {
+            match name {
+                needs::VOLUMES => self.volumes.note_volume(&item.header, &item.body),
+                needs::CLAIMS => self.volumes.note_claim(&item.header, &item.body),
+                PODS => {
+                    let claims = self.volumes.claims_of(item);
+                    if !claims.is_empty() {
+                        drop(self.volumes.begin_pod(&item.header.namespace, claims));
+                    }
+                }
+                _ => return,
+            }
+        }
     }
 
     /// Waits for the hooks of the first pod that has some, and stores it; false if no such pod is left.
@@ -329,9 +349,11 @@ impl Collector<'_> {
                 }
                 needs.note(api_type, name, &header, &body);
                 collected.items += 1;
+                let items = vec![Item { header, body }];
+                self.note_volumes(name, &items);
                 let batch = Batch {
                     type_key: Arc::clone(&type_key),
-                    items: vec![Item { header, body }],
+                    items,
                     _page: None,
                 };
                 writer.send(batch).await.map_err(|_| WriterGone)?;

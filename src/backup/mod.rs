@@ -5,9 +5,11 @@
 
 mod collect;
 mod hooks;
+mod ledger;
 mod needs;
 mod read;
 mod select;
+mod volumes;
 mod write;
 
 use std::collections::BTreeSet;
@@ -18,18 +20,24 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, Part, Progress, Results};
+use crate::api::{self, HookOwed, Part, Progress, Results, SnapshotNote, VolumeSnapshotPhase};
 use crate::cluster::{Cluster, ClusterError, Discovery};
+use crate::providers::snapshotters::Snapshotters;
 use crate::storage::{Location, Run, RunMarker, StorageError};
 
 use self::hooks::{HookRunner, Rules};
 use self::read::ReadLimits;
 use self::select::Selection;
+use self::volumes::{Scope, TakeRequest, Taken, VolumeTaker};
 
-pub use self::hooks::{HookCounts, HookLedger, HookNotes, run_owed};
+pub use self::hooks::{HookCounts, HookNotes, run_owed};
+pub use self::ledger::Ledger;
+pub use self::volumes::{remove_pending, remove_recorded};
 
 /// How long a failed run's parts may take to be removed. What stays is debris, and known as such by its marker.
 const DISCARD_PATIENCE: Duration = Duration::from_secs(20);
+/// The same for its snapshots. What stays is noted in the Backup's status.
+const SNAPSHOT_PATIENCE: Duration = Duration::from_mins(1);
 
 /// A backup to make.
 #[derive(Clone, Debug)]
@@ -45,7 +53,11 @@ pub struct BackupRequest {
     /// When the run began.
     pub start: Timestamp,
     /// Keeps what post hooks are owed while the run goes on.
-    pub ledger: Arc<dyn HookLedger>,
+    pub ledger: Arc<dyn Ledger<HookOwed>>,
+    /// The server's snapshotters; the spec names the locations to use.
+    pub snapshotters: Snapshotters,
+    /// Keeps which snapshots there are while the run goes on.
+    pub snapshot_ledger: Arc<dyn Ledger<SnapshotNote>>,
     /// What came of the post hooks that an earlier run owed.
     pub earlier_hooks: HookNotes,
 }
@@ -84,6 +96,35 @@ pub struct Finished {
     pub items: u64,
     /// The hooks that ran for it.
     pub hooks: HookCounts,
+    /// Its volumes.
+    pub volumes: VolumeCounts,
+    /// Notes of snapshots that its record will not name, since they are not of use and could not be removed.
+    pub pending: Vec<SnapshotNote>,
+    taker: VolumeTaker,
+}
+
+impl Finished {
+    /// Removes what was made for it, snapshots and stored parts, unless it is committed after all.
+    ///
+    /// # Errors
+    /// As [`Run::discard`].
+    pub async fn discard(self, snapshotters: &Snapshotters) -> Result<(), StorageError> {
+        // Whoever names the snapshots is asked first.
+        self.run.discard().await?;
+        self.taker.discard(snapshotters).await;
+        Ok(())
+    }
+}
+
+/// How many volumes there were.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct VolumeCounts {
+    /// Volumes that were to be snapshot.
+    pub attempted: u64,
+    /// Those of them that are.
+    pub completed: u64,
+    /// Volumes that were not to be snapshot.
+    pub skipped: u64,
 }
 
 /// Why there is no backup. Nothing of the run is left in the location.
@@ -109,8 +150,8 @@ pub enum BackupError {
 /// Makes a backup up to its commit.
 ///
 /// # Errors
-/// [`BackupError`]; whatever it is, the run's parts are removed again as far as the location allows, and the post hooks of
-/// pods whose pre hooks ran have run, too.
+/// [`BackupError`]; whatever it is, the run's parts and snapshots are removed again as far as the location and providers
+/// allow, and the post hooks of pods whose pre hooks ran have run, too.
 pub async fn run(
     cluster: &Cluster,
     location: &Location,
@@ -156,59 +197,115 @@ pub async fn run(
             failed.group(),
         ));
     }
-    let hooks = HookRunner::new(cluster, hooks, Arc::clone(&request.ledger));
-    let stored = {
-        let collector = collect::Collector {
-            cluster,
-            discovery: &discovery,
-            selection: &selection,
-            skipped_namespaces: &namespaces.excluded,
-            limits,
-            hooks: &hooks,
-            progress,
-        };
-        tokio::select! {
-            stored = write::store(&run, collector, &mut results) => stored,
-            () = cancel.cancelled() => Err(BackupError::Cancelled),
-        }
+    let selection = Arc::new(selection);
+    let skipped_namespaces = Arc::new(namespaces.excluded);
+    let taker = VolumeTaker::new(TakeRequest {
+        cluster,
+        discovery: &discovery,
+        scope: Scope {
+            selection: Arc::clone(&selection),
+            skipped_namespaces: Arc::clone(&skipped_namespaces),
+        },
+        backup: &request.backup,
+        attempt: request.attempt,
+        cluster_id: &request.cluster_id,
+        snapshotters: &request.snapshotters,
+        ledger: Arc::clone(&request.snapshot_ledger),
+    });
+    let hooks = HookRunner::new(cluster, hooks, Arc::clone(&request.ledger), taker.clone());
+    let collector = collect::Collector {
+        cluster,
+        discovery: &discovery,
+        selection: &selection,
+        skipped_namespaces: &skipped_namespaces,
+        limits,
+        hooks: &hooks,
+        volumes: &taker,
+        progress,
     };
-    if stored.is_err() {
-        hooks.stop().await;
-    }
-    let finished = match stored {
-        Ok(stored) if stored.selected == 0 && spec.allow_empty != Some(true) => Err(BackupError::Refused(vec![
-            "the selection matches no object; correct the namespaces, resources or selector, or accept an empty \
-             backup with --allow-empty (spec.allowEmpty)"
-                .to_owned(),
-        ])),
-        Ok(stored) => run.put_results(&results).await.map_err(BackupError::from).map(|part| {
-            let mut parts = stored.parts;
-            parts.push(part);
-            let mut counts = request.earlier_hooks.counts;
-            counts.add(stored.hooks);
-            (parts, stored.items, counts)
-        }),
+    let making = async {
+        taker.settle_earlier(&request.snapshotters).await;
+        let stored = write::store(&run, collector, &mut results).await?;
+        if stored.selected == 0 && spec.allow_empty != Some(true) {
+            return Err(BackupError::Refused(vec![
+                "the selection matches no object; correct the namespaces, resources or selector, or accept an empty \
+                 backup with --allow-empty (spec.allowEmpty)"
+                    .to_owned(),
+            ]));
+        }
+        let taken = taker.finish(&request.snapshotters).await;
+        Ok((stored, taken))
+    };
+    let made = tokio::select! {
+        made = making => made,
+        () = cancel.cancelled() => Err(BackupError::Cancelled),
+    };
+    let complete = match made {
+        Ok((stored, taken)) => complete(&run, request, stored, taken, results, &taker).await,
         Err(error) => Err(error),
     };
-    match finished {
-        Ok((parts, items, hooks)) => Ok(Finished {
-            run,
-            parts,
-            results,
-            items,
-            hooks,
-        }),
-        Err(error) => {
-            match tokio::time::timeout(DISCARD_PATIENCE, run.discard()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(left)) => {
-                    tracing::warn!(error = %left, "parts of the failed run could not be removed; they do not count");
-                }
-                Err(_) => tracing::warn!(
-                    "the store does not remove the failed run's parts; they do not count"
-                ),
-            }
-            Err(error)
+    if let Err(error) = &complete {
+        tracing::debug!(error = %error, "the run is undone");
+        hooks.stop().await;
+        undo(&run, &taker, &request.snapshotters).await;
+    }
+    complete
+}
+
+/// Stores what is known once everything else is stored.
+async fn complete(
+    run: &Run,
+    request: &BackupRequest,
+    stored: write::Stored,
+    taken: Taken,
+    mut results: Results,
+    taker: &VolumeTaker,
+) -> Result<Finished, BackupError> {
+    let volumes = VolumeCounts {
+        attempted: taken.count(&[
+            VolumeSnapshotPhase::InProgress,
+            VolumeSnapshotPhase::Completed,
+            VolumeSnapshotPhase::Failed,
+        ]),
+        completed: taken.count(&[
+            VolumeSnapshotPhase::InProgress,
+            VolumeSnapshotPhase::Completed,
+        ]),
+        skipped: taken.count(&[VolumeSnapshotPhase::Skipped]),
+    };
+    results.merge(taken.results);
+    let mut parts = stored.parts;
+    if !taken.volumes.is_empty() {
+        parts.push(run.put_volume_snapshots(&taken.volumes).await?);
+    }
+    parts.push(run.put_results(&results).await?);
+    let mut hooks = request.earlier_hooks.counts;
+    hooks.add(stored.hooks);
+    Ok(Finished {
+        run: run.clone(),
+        parts,
+        results,
+        items: stored.items,
+        hooks,
+        volumes,
+        pending: taken.pending,
+        taker: taker.clone(),
+    })
+}
+
+/// Removes what a run that failed has made, as far as store and providers allow in time.
+async fn undo(run: &Run, taker: &VolumeTaker, snapshotters: &Snapshotters) {
+    let discarding = tokio::time::timeout(SNAPSHOT_PATIENCE, taker.discard(snapshotters));
+    if discarding.await.is_err() {
+        tracing::warn!("the failed run's snapshots are not removed in time; they stay noted");
+    }
+    match tokio::time::timeout(DISCARD_PATIENCE, run.discard()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(left)) => {
+            tracing::warn!(error = %left, "parts of the failed run could not be removed; they do not count");
+        }
+        Err(_) => {
+            tracing::warn!("the store does not remove the failed run's parts; they do not count");
         }
     }
 }
@@ -243,6 +340,14 @@ async fn begin(
             return Err(BackupError::Refused(problems));
         }
     };
+    let can_snapshot = volumes::can_snapshot(&request.snapshotters, spec, &discovery);
+    if spec.snapshot_volumes == Some(true) && !can_snapshot {
+        return Err(BackupError::Refused(vec![
+            "snapshotVolumes is true, but nothing here can snapshot a volume: there is no snapshot location (`ark \
+             snapshot-location create` makes one), and the cluster serves no VolumeSnapshots"
+                .to_owned(),
+        ]));
+    }
     let name = request.backup.metadata.name.clone().unwrap_or_default();
     let marker = RunMarker {
         attempt: request.attempt,

@@ -22,8 +22,8 @@ pub(crate) const NEEDED_TYPES: [&str; 7] = [
     DEFINITIONS,
 ];
 
-const CLAIMS: &str = "persistentvolumeclaims";
-const VOLUMES: &str = "persistentvolumes";
+pub(crate) const CLAIMS: &str = "persistentvolumeclaims";
+pub(crate) const VOLUMES: &str = "persistentvolumes";
 pub(crate) const BINDINGS: &str = "clusterrolebindings.rbac.authorization.k8s.io";
 const ROLES: &str = "clusterroles.rbac.authorization.k8s.io";
 const PRIORITY_CLASSES: &str = "priorityclasses.scheduling.k8s.io";

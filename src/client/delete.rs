@@ -34,6 +34,9 @@ pub struct DeleteArgs {
 
 /// A type whose objects can be deleted by a command.
 pub(crate) trait Delete: Kind {
+    /// What else can be said about how.
+    type How: Sync;
+
     /// Said once at the end, when anything was deleted.
     const AFTERWARDS: Option<&'static str> = None;
 
@@ -41,13 +44,21 @@ pub(crate) trait Delete: Kind {
     fn warning(names: &str) -> String;
 
     /// Deletes this very object and returns the line that says so.
-    fn delete(&self, cluster: &Cluster) -> impl Future<Output = anyhow::Result<String>> + Send {
+    fn delete(
+        &self,
+        cluster: &Cluster,
+        _how: &Self::How,
+    ) -> impl Future<Output = anyhow::Result<String>> + Send {
         delete_object(cluster, self)
     }
 }
 
 /// Deletes what the flags ask for. Every object is tried; what failed is said at the end, and makes an error.
-pub(crate) async fn run<K: Delete>(context: &Context, args: DeleteArgs) -> anyhow::Result<Outcome> {
+pub(crate) async fn run<K: Delete>(
+    context: &Context,
+    args: DeleteArgs,
+    how: &K::How,
+) -> anyhow::Result<Outcome> {
     let which = Which::read(&args)?;
     let cluster = context.cluster().await?;
     let mut problems = Problems::default();
@@ -71,7 +82,7 @@ pub(crate) async fn run<K: Delete>(context: &Context, args: DeleteArgs) -> anyho
     }
     let mut deleted = 0_usize;
     for object in &found {
-        match object.delete(&cluster).await {
+        match object.delete(&cluster, how).await {
             Ok(line) => {
                 deleted += 1;
                 output::line(&line)?;

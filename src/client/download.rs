@@ -17,6 +17,7 @@ use clap::Args;
 use futures::StreamExt as _;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Preconditions};
+use serde::de::DeserializeOwned;
 
 use super::context::{Cluster, Context, patiently};
 use super::describe::Found;
@@ -150,17 +151,17 @@ impl<'a> Downloads<'a> {
         self.means.silence
     }
 
-    /// Reads the warnings and errors of a run for its description, where a failure to do so is one more thing to show.
+    /// Reads what is stored of a run for its description, where a failure to do so is one more thing to show.
     ///
     /// # Errors
     /// The user ended it.
-    pub(crate) async fn found(
+    pub(crate) async fn found<T: DeserializeOwned>(
         &self,
         kind: DownloadTargetKind,
         name: &str,
-    ) -> anyhow::Result<Found> {
-        match self.results(kind, name).await {
-            Ok(results) => Ok(Found::Read(Box::new(results))),
+    ) -> anyhow::Result<Found<T>> {
+        match self.json(kind, name).await {
+            Ok(found) => Ok(Found::Read(Box::new(found))),
             Err(error) if error.is::<Interrupted>() => Err(error),
             Err(error) => Ok(Found::Unreadable(format!("{error:#}"))),
         }
@@ -183,15 +184,22 @@ impl<'a> Downloads<'a> {
     /// # Errors
     /// They are not stored, or cannot be read.
     pub(crate) async fn restore_results(&self, restore: &str) -> anyhow::Result<Results> {
-        self.results(DownloadTargetKind::RestoreResults, restore)
-            .await
+        self.json(DownloadTargetKind::RestoreResults, restore).await
     }
 
-    /// Reads the warnings and errors of a run.
-    async fn results(&self, kind: DownloadTargetKind, name: &str) -> anyhow::Result<Results> {
-        let bytes = self.small(kind, name).await?;
-        serde_json::from_slice(&bytes)
-            .map_err(|error| anyhow!("the stored warnings and errors cannot be read: {error}"))
+    /// Reads a file of JSON.
+    async fn json<T: DeserializeOwned>(
+        &self,
+        kind: DownloadTargetKind,
+        name: &str,
+    ) -> anyhow::Result<T> {
+        let bytes = self.small(kind.clone(), name).await?;
+        serde_json::from_slice(&bytes).map_err(|error| {
+            anyhow!(
+                "what is stored as {} cannot be read: {error}",
+                kind.as_str()
+            )
+        })
     }
 
     /// Reads a file that fits into memory.

@@ -4,10 +4,12 @@
 //! of a command is reported at once, in sentences of our own (exit code 1).
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use serde::de::DeserializeOwned;
 
 use crate::api::selector;
 
@@ -272,6 +274,16 @@ pub(crate) fn api_selector(text: Option<&str>) -> anyhow::Result<Option<String>>
             .filter(|text| !text.is_empty())),
         Err(problem) => bail!(problem),
     }
+}
+
+/// Reads the YAML file that a flag names.
+///
+/// # Errors
+/// A sentence that begins with the flag.
+pub(crate) fn yaml_file<T: DeserializeOwned>(flag: &str, path: &Path) -> Result<T, String> {
+    let problem = |error: String| format!("{flag}: {}: {error}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| problem(error.to_string()))?;
+    serde_saphyr::from_str(&text).map_err(|error| problem(error.to_string()))
 }
 
 /// Gathers what is wrong with a command line or goes wrong in a command, so that all of it is said at once.

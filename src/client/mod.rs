@@ -38,6 +38,7 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use backup::create::BackupCreateArgs;
+use backup::delete::BackupDeleteArgs;
 use backup::describe::BackupDescribeArgs;
 use backup::download::BackupDownloadArgs;
 use backup_location::BackupLocationCommand;
@@ -149,7 +150,7 @@ pub enum BackupCommand {
     /// Download the objects of a backup
     Download(BackupDownloadArgs),
     /// Delete backups and all that is stored of them
-    Delete(DeleteArgs),
+    Delete(BackupDeleteArgs),
 }
 
 /// `ark restore ...`
@@ -221,7 +222,7 @@ pub enum DescribeCommand {
 pub enum DeleteCommand {
     /// Delete backups and all that is stored of them
     #[command(visible_alias = "backups")]
-    Backup(DeleteArgs),
+    Backup(BackupDeleteArgs),
     /// Delete restores; what they restored stays
     #[command(visible_alias = "restores")]
     Restore(DeleteArgs),
@@ -321,13 +322,13 @@ pub async fn run(
             schedule::describe::run(context, args).await
         }
         Command::Delete(DeleteCommand::Schedule(args)) => {
-            delete::run::<Schedule>(context, args).await
+            delete::run::<Schedule>(context, args, &()).await
         }
         Command::Delete(DeleteCommand::BackupLocation(args)) => {
-            delete::run::<BackupStorageLocation>(context, args).await
+            delete::run::<BackupStorageLocation>(context, args, &()).await
         }
         Command::Delete(DeleteCommand::SnapshotLocation(args)) => {
-            delete::run::<VolumeSnapshotLocation>(context, args).await
+            delete::run::<VolumeSnapshotLocation>(context, args, &()).await
         }
         Command::BackupLocation(command) => backup_location::run(context, command).await,
         Command::Create(CreateCommand::BackupLocation(args)) => {

@@ -1,14 +1,16 @@
 //! The flags that say what a backup takes and how: of one backup, or of each that a schedule makes.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
-use super::flags::{OptionalBool, Problems, SelectionArgs, list, optional_bool};
-use crate::api::{BackupSpec, duration, names};
+use super::flags::{OptionalBool, Problems, SelectionArgs, list, optional_bool, yaml_file};
+use crate::api::{BackupSpec, ConfigMapRef, duration, names};
 
 /// The flags of [`TemplateArgs`] that shape the spec, by clap's names for them.
-pub(crate) const TEMPLATE_FLAGS: [&str; 11] = [
+pub(crate) const TEMPLATE_FLAGS: [&str; 14] = [
     "include_namespaces",
     "exclude_namespaces",
     "include_resources",
@@ -20,6 +22,9 @@ pub(crate) const TEMPLATE_FLAGS: [&str; 11] = [
     "snapshot_volumes",
     "storage_location",
     "volume_snapshot_locations",
+    "resource_policies_configmap",
+    "volume_policies",
+    "csi_snapshot_timeout",
 ];
 
 /// What to back up, and how.
@@ -49,6 +54,15 @@ pub(crate) struct TemplateArgs {
         overrides_with = "volume_snapshot_locations"
     )]
     volume_snapshot_locations: Option<String>,
+    /// ConfigMap in Ark's namespace with policies that say which volumes to snapshot
+    #[arg(long, value_name = "NAME", conflicts_with = "volume_policies")]
+    resource_policies_configmap: Option<String>,
+    /// File with such policies, in YAML
+    #[arg(long, value_name = "FILE")]
+    volume_policies: Option<PathBuf>,
+    /// How long a CSI snapshot may take until it can be used [default: 10m]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    csi_snapshot_timeout: Option<Duration>,
 }
 
 /// What [`TemplateArgs`] mean.
@@ -79,6 +93,15 @@ impl TemplateArgs {
                 "--volume-snapshot-locations",
                 self.volume_snapshot_locations.as_deref(),
             )),
+            resource_policy: self
+                .resource_policies_configmap
+                .as_deref()
+                .map(ConfigMapRef::named),
+            volume_policies: self
+                .volume_policies
+                .as_ref()
+                .map(|path| problems.take(yaml_file("--volume-policies", path))),
+            csi_snapshot_timeout: self.csi_snapshot_timeout.map(duration::format),
             allow_empty: selection.allow_empty,
             ..BackupSpec::default()
         };

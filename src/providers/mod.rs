@@ -15,6 +15,7 @@ mod patience;
 pub mod registry;
 mod settings;
 pub mod snapshotter;
+pub mod snapshotters;
 pub mod store;
 
 pub use environment::Environment;

@@ -13,10 +13,8 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::{Map, Value};
 
-/// A Kubernetes object.
-pub type Object = Map<String, Value>;
+pub use crate::api::object::Object;
 
 /// Tags that every snapshot and every volume made from one carries, as far as its provider has tags.
 pub mod tags {

@@ -7,8 +7,8 @@ use crate::api::FIELD_MANAGER;
 use crate::cluster::{ClusterError, ClusterErrorKind};
 
 use super::apply::Applier;
-use super::object::{self, Object};
 use super::step::Prepared;
+use crate::api::object::{self, Object};
 
 /// The annotations that override whether a status is restored.
 const RESTORE_STATUS: [&str; 2] = ["ark.heptio.com/restore-status", "velero.io/restore-status"];

@@ -10,12 +10,12 @@ use crate::api::{self, labels, names};
 use crate::archive::IndexEntry;
 use crate::cluster::{ApiType, Cluster, Discovery, NamespaceState};
 
-use super::object::{self, Object};
 use super::open::Opened;
 use super::plan::{PlannedType, RestorePlan, Volume};
 use super::select::Contents;
 use super::transform::Facts;
 use super::{RestoreRequest, needs};
+use crate::api::object::{self, Object};
 
 /// Returns what the rules know beyond an object.
 pub(super) fn facts(request: &RestoreRequest, plan: &mut RestorePlan) -> Facts {

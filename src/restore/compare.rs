@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::api::{Difference, labels};
 
-use super::object::{self, Object};
+use crate::api::object::{self, Object};
 
 /// The labels that restores put on objects.
 pub(super) const MARKS: [&str; 3] = [labels::RESTORE, labels::RESTORE_NAME, labels::BACKUP_NAME];

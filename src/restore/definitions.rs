@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::cluster::{ApiType, Cluster};
 
-use super::object::{self, Object};
+use crate::api::object::{self, Object};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);

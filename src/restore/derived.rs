@@ -9,9 +9,9 @@ use serde_json::Value;
 use crate::api::validate::NEVER_RESTORED;
 use crate::archive::IndexEntry;
 
-use super::object::{self, Object};
 use super::rules::Told;
 use super::transform::{TOKEN_ACCOUNT, TOKEN_TYPE};
+use crate::api::object::{self, Object};
 
 /// What is done, for the page of rules.
 pub(super) const TOLD: &[Told] = &[

@@ -9,7 +9,6 @@ use crate::api::{Difference, ExistingResourcePolicy};
 use crate::cluster::{ClusterError, ClusterErrorKind};
 
 use super::apply::Applier;
-use super::object::{self, Object};
 use super::replace::Existing;
 use super::report::Outcome;
 use super::rules::Told;
@@ -17,6 +16,7 @@ use super::step::Prepared;
 use super::transform::transform;
 use super::treatment::{Situation, Treatment, treat};
 use super::{compare, owed};
+use crate::api::object::{self, Object};
 
 /// What is done, for the page of rules.
 pub(super) const TOLD: &[Told] = &[

@@ -36,7 +36,6 @@ mod modifiers;
 mod namespaces;
 mod needs;
 mod node_ports;
-mod object;
 mod obstacles;
 mod open;
 mod owed;
@@ -306,7 +305,7 @@ async fn make_plan(
         needed: &nothing,
         spec,
         target,
-        snapshots: opened.snapshots(),
+        snapshots: opened.volumes(),
         priorities: &options.priorities,
     };
     let needed = match spec.with_dependencies {

@@ -22,10 +22,10 @@ use crate::archive::IndexEntry;
 use crate::cluster::Discovery;
 
 use self::globs::Wild;
-use super::object::Object;
 use super::rules::Told;
 use super::select::Contents;
 use super::strategic;
+use crate::api::object::Object;
 
 /// What is done, for the page of rules.
 pub(super) const TOLD: &[Told] = &[

@@ -10,12 +10,12 @@ use crate::cluster::{ApiType, ClusterError, ClusterErrorKind, CreateOptions, Nam
 
 use super::apply::{Applier, may_be_there};
 use super::later;
-use super::object::Object;
 use super::open::Body;
 use super::plan::NamespaceStep;
 use super::report::Outcome;
 use super::rules::Told;
 use super::transform;
+use crate::api::object::Object;
 
 /// What is done, for the page of rules.
 pub(super) const TOLD: &[Told] = &[

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::archive::TypeKey;
 
 use super::convert;
-use super::object::{self, Object};
+use crate::api::object::{self, Object};
 
 /// Types of which objects name others, as they are called today.
 pub(super) const NAMING: [&str; 10] = [

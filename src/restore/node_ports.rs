@@ -5,8 +5,8 @@ use serde_json::Value;
 use crate::cluster::{ClusterError, ListScope, PageRequest};
 
 use super::apply::Applier;
-use super::object::{self, Object};
 use super::step::Prepared;
+use crate::api::object::{self, Object};
 
 impl Applier<'_> {
     /// Reports an error about an object; of a node port that is taken, with who has it (case 41).

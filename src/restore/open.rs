@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use crate::api::error::chain;
-use crate::api::{Backup, Part, VolumeBackupInfo, names};
+use crate::api::{Backup, Part, VolumeSnapshot, names};
 use crate::archive::{ArchiveError, FrameRef, Index, IndexEntry, Limits, read_frame};
 use crate::providers::store::ErrorKind;
 use crate::storage::{BackupKey, BackupKeys, Location, PartKind, StorageError};
@@ -63,7 +63,7 @@ pub(super) enum OpenError {
 pub(super) struct Opened {
     contents: Contents,
     index: Index,
-    snapshots: BTreeMap<String, VolumeBackupInfo>,
+    volumes: Vec<VolumeSnapshot>,
     /// What the user should know of the backup, a sentence each.
     doubts: Vec<String>,
     budget: Arc<Semaphore>,
@@ -114,20 +114,20 @@ impl Opened {
         }
         let unread =
             |error: StorageError| format!("what was saved of volumes is not known: {error}");
-        let snapshots = location
+        let volumes = location
             .volume_snapshots(&record)
             .await
             .unwrap_or_else(|error| {
                 doubts.push(unread(error));
-                BTreeMap::new()
+                Vec::new()
             });
         match location.data_elsewhere(&record).await {
-            Ok(volumes) if volumes.is_empty() => {}
-            Ok(volumes) => doubts.push(format!(
+            Ok(elsewhere) if elsewhere.is_empty() => {}
+            Ok(elsewhere) => doubts.push(format!(
                 "the data of {} volume{} was saved in a way that this server cannot bring back: {}",
-                volumes.len(),
-                if volumes.len() == 1 { "" } else { "s" },
-                list_names(&volumes)
+                elsewhere.len(),
+                if elsewhere.len() == 1 { "" } else { "s" },
+                list_names(&elsewhere)
             )),
             Err(error) => doubts.push(unread(error)),
         }
@@ -141,7 +141,7 @@ impl Opened {
             return Ok(Self {
                 contents: Contents::File(Arc::new(foreign.contents)),
                 index: foreign.index,
-                snapshots,
+                volumes,
                 doubts,
                 budget,
                 bytes_read: AtomicU64::new(foreign.read),
@@ -180,7 +180,7 @@ impl Opened {
         let opened = Self {
             contents: Contents::Stored(location.clone(), contents.key),
             index,
-            snapshots,
+            volumes,
             doubts,
             budget,
             bytes_read: AtomicU64::new(0),
@@ -202,9 +202,9 @@ impl Opened {
         self.bytes_read.load(Ordering::Relaxed)
     }
 
-    /// Returns the snapshots that the backup recorded, by the name of their volume.
-    pub(super) fn snapshots(&self) -> &BTreeMap<String, VolumeBackupInfo> {
-        &self.snapshots
+    /// Returns what the backup did with its volumes.
+    pub(super) fn volumes(&self) -> &[VolumeSnapshot] {
+        &self.volumes
     }
 
     /// Returns the objects of the backup.

@@ -4,8 +4,8 @@
 use serde_json::{Map, Value};
 
 use super::compare::MARKS;
-use super::object::{self, Object};
 use super::owners::ASSUMED;
+use crate::api::object::{self, Object};
 
 /// Adds one merge patch to another.
 pub(super) fn join(patch: &mut Object, more: Object) {

@@ -9,8 +9,8 @@ use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
-use super::object::{self, Object};
 use super::rules::Told;
+use crate::api::object::{self, Object};
 
 /// What is done, for the page of rules.
 pub(super) const TOLD: &[Told] = &[

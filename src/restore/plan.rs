@@ -6,7 +6,7 @@ mod planner;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::api::{RestoreSpec, Results, VolumeBackupInfo};
+use crate::api::{RestoreSpec, Results, VolumeSnapshot};
 use crate::archive::{IndexEntry, TypeKey};
 use crate::cluster::{ApiType, Discovery};
 
@@ -69,8 +69,8 @@ pub(super) struct Facts<'a> {
     pub(super) spec: &'a RestoreSpec,
     /// What the target offers.
     pub(super) target: &'a Discovery,
-    /// Snapshots that the backup recorded, by the name of their volume.
-    pub(super) snapshots: &'a BTreeMap<String, VolumeBackupInfo>,
+    /// What the backup did with its volumes.
+    pub(super) snapshots: &'a [VolumeSnapshot],
     /// Types to restore first.
     pub(super) priorities: &'a [String],
 }

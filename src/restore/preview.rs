@@ -19,13 +19,13 @@ use crate::cluster::{ApiType, ClusterError, ClusterErrorKind, NamespaceState};
 use super::apply::{Applier, may_be_there};
 use super::existing::{Weighed, is_going};
 use super::later::{self, Fate};
-use super::object::Object;
 use super::open::Body;
 use super::plan::{NamespaceStep, RestorePlan, Step};
 use super::replace::{Existing, is_refusal, makes_room, refused_anew, refused_change};
 use super::report::Outcome;
 use super::step::Prepared;
 use super::treatment::Treatment;
+use crate::api::object::Object;
 
 /// What a dry run found.
 #[derive(Debug)]

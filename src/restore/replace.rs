@@ -8,10 +8,10 @@ use crate::cluster::{ClusterError, ClusterErrorKind, Propagation};
 
 use super::apply::Applier;
 use super::existing::{Place, Weighed};
-use super::object::{self, Object};
 use super::report::Outcome;
 use super::step::Prepared;
 use super::{later, node_ports, owed};
+use crate::api::object::{self, Object};
 
 /// Types whose objects take with them what belongs to them: it could not be taken over by the new one.
 const GOES_ALONG: &str = "jobs.batch";

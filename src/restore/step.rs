@@ -13,12 +13,12 @@ use super::after::{self, Afterwards};
 use super::apply::{Applier, may_be_there};
 use super::existing::Place;
 use super::later::{self, Fate, Waiting};
-use super::object::{self, Object};
 use super::open::{Body, Share};
 use super::owners::References;
 use super::plan::Step;
 use super::report::Outcome;
 use super::{derived, transform, volumes, waves};
+use crate::api::object::{self, Object};
 
 /// How long the account of a Pod is waited for: a new namespace gets its default one from a controller.
 const ACCOUNT_PATIENCE: Duration = Duration::from_secs(15);

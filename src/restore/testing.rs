@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::object::Object;
+use crate::api::object::Object;
 use crate::archive::{BodyKind, IndexEntry, TypeKey};
 use crate::cluster::ApiType;
 

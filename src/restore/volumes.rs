@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use crate::cluster::ClusterError;
 
 use super::apply::Applier;
-use super::object::{self, Object};
 use super::step::Prepared;
+use crate::api::object::{self, Object};
 
 /// The type of claims.
 pub(super) const CLAIMS: &str = "persistentvolumeclaims";

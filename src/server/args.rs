@@ -49,7 +49,7 @@ pub struct ServerArgs {
     #[arg(long, value_name = "NAME", default_value = crate::api::DEFAULT_LOCATION)]
     pub default_backup_storage_location: String,
 
-    /// Locations of the snapshots of backups that name none, one a provider; used once there are snapshots
+    /// Snapshot locations of backups that name none, where a provider has several
     #[arg(long, value_name = "PROVIDER:LOCATION,...", value_delimiter = ',', value_parser = parse_pair)]
     pub default_volume_snapshot_locations: Vec<(String, String)>,
 

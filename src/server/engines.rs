@@ -15,15 +15,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::error::chain;
 use crate::api::{
-    Backup, Part, Progress, Restore, RestoreCounts, RestoreSpec, Results, StorageProviderConfig,
+    Backup, HookOwed, Part, Progress, Restore, RestoreCounts, RestoreSpec, Results, SnapshotNote,
+    StorageProviderConfig, VolumeProviderConfig,
 };
-use crate::backup::{BackupError, BackupOptions, BackupRequest};
-pub(crate) use crate::backup::{HookCounts, HookLedger, HookNotes};
+use crate::backup::{BackupError, BackupOptions, BackupRequest, Finished};
+pub(crate) use crate::backup::{HookCounts, HookNotes, Ledger, VolumeCounts};
 use crate::cluster::Cluster;
+use crate::providers::snapshotter::VolumeSnapshotter;
+use crate::providers::snapshotters::SnapshotLocation;
+pub(crate) use crate::providers::snapshotters::Snapshotters;
 use crate::providers::store::ErrorKind;
 use crate::providers::{Environment, registry};
 use crate::restore::{RestoreError, RestoreOptions, RestoreRequest};
-use crate::storage::{Deletion, Owner, Refusal, RestoreKeys, Run, RunMarker, StorageError};
+use crate::storage::{Deletion, Owner, Refusal, RestoreKeys, RunMarker, StorageError};
 
 pub(crate) use crate::providers::store::ByteStream;
 pub(crate) use crate::storage::{Leftover, PartKind};
@@ -111,6 +115,41 @@ pub(crate) async fn open(
             chain(&error),
         )),
     }
+}
+
+/// What snapshots volumes.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshotter(Arc<dyn VolumeSnapshotter>);
+
+/// Opens a snapshotter; whether its provider answers is not looked at.
+///
+/// # Errors
+/// A sentence for whoever described the location.
+pub(crate) async fn open_snapshotter(
+    config: &VolumeProviderConfig,
+    environment: &Environment,
+) -> Result<Snapshotter, String> {
+    let opened = registry::open_snapshotter(config, environment).await;
+    opened.map(Snapshotter).map_err(|error| chain(&error))
+}
+
+impl Snapshotter {
+    /// Returns why the provider cannot be used, in a sentence.
+    pub(crate) async fn check(&self) -> Result<(), String> {
+        self.0.check().await.map_err(|error| chain(&error))
+    }
+}
+
+/// Returns all snapshotters: those of locations, each with its provider.
+pub(crate) fn snapshotters(
+    locations: impl Iterator<Item = (String, String, Result<Snapshotter, String>)>,
+) -> Snapshotters {
+    let locations = locations.map(|(name, provider, snapshotter)| SnapshotLocation {
+        name,
+        provider,
+        snapshotter: snapshotter.map(|snapshotter| snapshotter.0),
+    });
+    Snapshotters::new(locations.collect())
 }
 
 /// Says why a location cannot be used, in the words of whoever set it up.
@@ -254,6 +293,42 @@ impl Location {
         }
     }
 
+    /// Removes the snapshots that the record of the backup of this name names, if the owner made it; returns what could
+    /// not be removed, a sentence each.
+    pub(crate) async fn delete_snapshots(
+        &self,
+        backup: &str,
+        owner: &str,
+        snapshotters: &Snapshotters,
+    ) -> Vec<String> {
+        let volumes = async {
+            let record = match self.0.read_record(backup).await {
+                Ok(record) => record,
+                Err(StorageError::NoBackup { .. }) => return Ok(Vec::new()),
+                Err(error) => return Err(error),
+            };
+            // Another's snapshots are not ours to remove.
+            if record.is_foreign() || record.uid() != owner {
+                return Ok(Vec::new());
+            }
+            match self.0.volume_snapshots(&record).await {
+                // With it went whatever could be done about them.
+                Err(StorageError::PartMissing { key }) => {
+                    tracing::warn!(key, "what was snapshot is not known any more");
+                    Ok(Vec::new())
+                }
+                volumes => volumes,
+            }
+        };
+        match volumes.await {
+            Ok(volumes) => crate::backup::remove_recorded(snapshotters, volumes).await,
+            Err(error) => vec![format!(
+                "the snapshots of backup {backup} cannot be looked up: {}",
+                chain(&error)
+            )],
+        }
+    }
+
     /// Removes the files of a restore.
     pub(crate) async fn delete_restore(&self, restore: &str) -> Result<(), String> {
         self.0
@@ -328,18 +403,17 @@ pub(crate) struct BackupRun<'a> {
     pub(crate) holder: &'a str,
     pub(crate) cluster_id: &'a str,
     pub(crate) start: Timestamp,
-    pub(crate) ledger: Arc<dyn HookLedger>,
+    pub(crate) ledger: Arc<dyn Ledger<HookOwed>>,
+    pub(crate) snapshot_ledger: Arc<dyn Ledger<SnapshotNote>>,
+    pub(crate) snapshotters: &'a Snapshotters,
     pub(crate) earlier_hooks: HookNotes,
 }
 
 /// A backup that is stored and waits for its commit.
 #[derive(Debug)]
 pub(crate) struct StoredBackup {
-    run: Run,
-    pub(crate) parts: Vec<Part>,
-    pub(crate) results: Results,
-    pub(crate) items: u64,
-    pub(crate) hooks: HookCounts,
+    finished: Finished,
+    snapshotters: Snapshotters,
 }
 
 /// How a commit went wrong.
@@ -352,21 +426,49 @@ pub(crate) enum CommitError {
 }
 
 impl StoredBackup {
+    pub(crate) fn parts(&self) -> &[Part] {
+        &self.finished.parts
+    }
+
+    /// Returns its warnings and errors.
+    pub(crate) fn results(&self) -> &Results {
+        &self.finished.results
+    }
+
+    /// Returns the number of objects in it.
+    pub(crate) fn items(&self) -> u64 {
+        self.finished.items
+    }
+
+    pub(crate) fn hooks(&self) -> HookCounts {
+        self.finished.hooks
+    }
+
+    pub(crate) fn volumes(&self) -> VolumeCounts {
+        self.finished.volumes
+    }
+
+    /// Returns the notes of snapshots that its record will not name.
+    pub(crate) fn pending(&self) -> &[SnapshotNote] {
+        &self.finished.pending
+    }
+
     /// Stores the log of the run, a gzip file.
     pub(crate) async fn put_log(&mut self, log: Bytes) -> Result<(), String> {
         let part = self
+            .finished
             .run
             .put_part(PartKind::Logs, log)
             .await
             .map_err(|error| chain(&error))?;
-        self.parts.push(part);
+        self.finished.parts.push(part);
         Ok(())
     }
 
     /// Returns the size of the contents, in bytes.
     pub(crate) fn contents_size(&self) -> u64 {
         let contents = self
-            .parts
+            .parts()
             .iter()
             .find(|part| part.key.ends_with(".tar.zst"));
         contents.map_or(0, |part| part.size)
@@ -374,7 +476,7 @@ impl StoredBackup {
 
     /// Makes the backup count.
     pub(crate) async fn commit(&self, record: &Backup) -> Result<(), CommitError> {
-        self.run.commit(record).await.map_err(|error| {
+        self.finished.run.commit(record).await.map_err(|error| {
             if error.is_name_taken() {
                 CommitError::Taken(error.to_string())
             } else {
@@ -383,9 +485,10 @@ impl StoredBackup {
         })
     }
 
-    /// Removes what was stored, unless it is committed after all.
+    /// Removes what was stored and the snapshots, unless it is committed after all.
     pub(crate) async fn discard(self) -> Result<(), String> {
-        self.run.discard().await.map_err(|error| chain(&error))
+        let discarded = self.finished.discard(&self.snapshotters).await;
+        discarded.map_err(|error| chain(&error))
     }
 }
 
@@ -406,6 +509,8 @@ pub(crate) async fn backup(
         cluster_id: run.cluster_id.to_owned(),
         start: run.start,
         ledger: Arc::clone(&run.ledger),
+        snapshotters: run.snapshotters.clone(),
+        snapshot_ledger: Arc::clone(&run.snapshot_ledger),
         earlier_hooks: run.earlier_hooks.clone(),
     };
     let options = BackupOptions::default();
@@ -420,16 +525,26 @@ pub(crate) async fn backup(
     .await;
     match made {
         Ok(finished) => Ok(StoredBackup {
-            run: finished.run,
-            parts: finished.parts,
-            results: finished.results,
-            items: finished.items,
-            hooks: finished.hooks,
+            finished,
+            snapshotters: run.snapshotters.clone(),
         }),
         Err(BackupError::Refused(problems)) => Err(RunError::Refused(problems)),
         Err(BackupError::Cancelled) => Err(RunError::Cancelled),
         Err(error) => Err(RunError::Failed(chain(&error))),
     }
+}
+
+/// Removes the snapshots that a Backup's status notes and no record names; returns the notes of those that could not be
+/// removed, each with why.
+pub(crate) async fn remove_pending_snapshots(
+    snapshotters: &Snapshotters,
+    backup: &Backup,
+) -> Vec<(SnapshotNote, String)> {
+    let notes = backup
+        .status
+        .as_ref()
+        .map(|status| status.snapshots_pending.clone());
+    crate::backup::remove_pending(snapshotters, notes.unwrap_or_default()).await
 }
 
 /// Runs the post hooks that a run which died owed, as its Backup's status says.

@@ -7,9 +7,7 @@ use kube::{Client, Resource};
 use tokio::sync::mpsc;
 
 use crate::api::error::chain;
-use crate::api::{
-    Backup, BackupPhase, BackupStatus, BackupStorageLocation, Restore, RestorePhase, RestoreStatus,
-};
+use crate::api::{Backup, BackupPhase, BackupStatus, Restore, RestorePhase, RestoreStatus};
 
 /// Events that wait to be written; more than that are dropped.
 const WAITING: usize = 1_000;
@@ -97,7 +95,10 @@ impl Events {
     }
 
     /// Says that a location can or cannot be used.
-    pub(crate) fn location(&self, location: &BackupStorageLocation, problem: Option<&str>) {
+    pub(crate) fn location<K>(&self, location: &K, problem: Option<&str>)
+    where
+        K: Resource<DynamicType = ()>,
+    {
         let happening = match problem {
             None => Happening::normal("Available", "the location can be used"),
             Some(problem) => Happening::warning("Unavailable", problem),

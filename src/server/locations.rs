@@ -1,10 +1,11 @@
-//! Follows the Config named `default` and the BackupStorageLocations: opens each location, says in its status whether it
-//! can be used, and publishes settings and locations as [`World`]. Changes count at once; runs that go on keep what
-//! they began with. Locations are checked side by side, so that one that does not answer blocks no other.
+//! Follows the Config named `default`, the BackupStorageLocations and the VolumeSnapshotLocations: opens each location,
+//! says in its status whether it can be used, and publishes settings and locations as [`World`]. Changes count at once;
+//! runs that go on keep what they began with. Locations are checked side by side, so that one that does not answer
+//! blocks no other.
 
+mod checks;
 mod source;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,22 +13,22 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::DynamicObject;
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use self::source::{Source, Sources};
+use self::checks::{Checks, Verdict};
+use self::source::{SnapshotSource, Source, Sources};
 use super::engines;
 use super::events::Events;
 use super::leader::Term;
 use super::metrics::Metrics;
 use super::objects::{Entry, Objects};
 use super::secrets;
-use super::settings::{Known, LocationState, Notes, Place, Root, World};
+use super::settings::{Known, LocationState, Notes, Place, Root, SnapshotPlace, World};
 use super::status;
 use crate::api::error::chain;
 use crate::api::{
     BackupStorageLocation, BackupStorageLocationPhase, Config, ConfigPhase, DEFAULT_LOCATION,
-    duration,
+    SecretKey, VolumeSnapshotLocation, VolumeSnapshotLocationPhase, duration,
 };
 use crate::providers::Environment;
 
@@ -35,20 +36,16 @@ pub(crate) use self::source::{CONFIG_NAME, Overrides};
 
 /// How long a location may take to answer the check.
 const CHECK_LIMIT: Duration = Duration::from_mins(1);
-/// How often a location that can be used is checked again.
-const CHECK_PERIOD: Duration = Duration::from_mins(5);
-/// The first pause before a location that cannot be used is checked again; doubled each time.
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// The longest such pause.
-const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
 /// What the follower needs.
 #[derive(Debug)]
 pub(crate) struct Follower {
     pub(crate) configs: Objects<Config>,
     pub(crate) locations: Objects<BackupStorageLocation>,
+    pub(crate) snapshot_locations: Objects<VolumeSnapshotLocation>,
     pub(crate) config_api: Api<DynamicObject>,
     pub(crate) location_api: Api<DynamicObject>,
+    pub(crate) snapshot_location_api: Api<DynamicObject>,
     pub(crate) secret_api: Api<Secret>,
     pub(crate) secrets: watch::Receiver<secrets::Versions>,
     pub(crate) environment: Environment,
@@ -63,164 +60,134 @@ pub(crate) struct Follower {
     pub(crate) events: Events,
 }
 
-/// A location under watch.
-#[derive(Debug)]
-struct Watched {
-    source: Source,
-    /// The version of its Secret at the last check.
-    secret: Option<String>,
-    state: LocationState,
-    next: Instant,
-    pause: Duration,
-    checking: bool,
-}
+/// A location that was checked: it can be used or not.
+type Checked = LocationState;
 
-/// The end of a check.
-struct Checked {
-    name: String,
-    source: Source,
-    state: LocationState,
-}
-
-impl Watched {
-    fn new(source: Source) -> Self {
-        Self {
-            source,
-            secret: None,
-            state: LocationState::Pending,
-            next: Instant::now(),
-            pause: FIRST_PAUSE,
-            checking: false,
+impl Verdict for Checked {
+    fn problems(&self) -> &[String] {
+        match self {
+            Self::Pending | Self::Usable(_) => &[],
+            Self::Unusable(reasons) => reasons,
         }
     }
 }
+
+impl Verdict for Arc<SnapshotPlace> {
+    fn problems(&self) -> &[String] {
+        &self.problems
+    }
+}
+
+type Stores = Checks<Source, Checked>;
+type Snapshots = Checks<SnapshotSource, Arc<SnapshotPlace>>;
 
 impl Follower {
     /// Follows for ever.
     pub(crate) async fn run(mut self) -> anyhow::Result<()> {
         let mut config_changes = self.configs.changes();
         let mut location_changes = self.locations.changes();
-        let mut watched: BTreeMap<String, Watched> = BTreeMap::new();
-        let mut checks = JoinSet::new();
+        let mut snapshot_changes = self.snapshot_locations.changes();
+        let mut stores = Stores::new("location");
+        let mut snapshots = Snapshots::new("snapshot location");
         let mut said_missing = false;
         loop {
             config_changes.mark_unchanged();
             location_changes.mark_unchanged();
-            if self.configs.synced() && self.locations.synced() {
+            snapshot_changes.mark_unchanged();
+            let synced = self.configs.synced()
+                && self.locations.synced()
+                && self.snapshot_locations.synced();
+            if synced {
                 let sources = Sources::new(
                     self.configs.get(CONFIG_NAME),
                     self.locations.select(|_| true),
+                    self.snapshot_locations.select(|_| true),
                     &self.overrides,
                 );
-                self.follow(&sources, &mut watched);
+                self.follow(&sources, &mut stores, &mut snapshots);
                 if sources.is_empty() && !said_missing {
                     tracing::warn!(
                         "there is neither a Config named {CONFIG_NAME} nor a BackupStorageLocation; waiting for one"
                     );
                 }
                 said_missing = sources.is_empty();
-                self.publish(&sources, &watched);
-                self.begin_checks(&mut watched, &mut checks);
-                self.report(&sources, &watched).await;
+                self.publish(&sources, &stores, &snapshots);
+                self.begin_checks(&mut stores, &mut snapshots);
+                self.report(&sources, &stores, &snapshots).await;
             }
-            let next = watched
-                .values()
-                .filter(|one| !one.checking)
-                .map(|one| one.next)
-                .min();
+            let next = stores.next().into_iter().chain(snapshots.next()).min();
             tokio::select! {
                 changed = config_changes.changed() => changed?,
                 changed = location_changes.changed() => changed?,
+                changed = snapshot_changes.changed() => changed?,
                 // A new leader writes the statuses that the one before could not.
                 changed = self.terms.changed() => changed?,
                 changed = self.secrets.changed() => changed?,
                 changed = self.notes.changed() => changed?,
                 () = self.recheck.notified() => {
-                    for one in watched.values_mut() {
-                        one.next = Instant::now();
-                    }
+                    stores.all_now();
+                    snapshots.all_now();
                 }
-                Some(ended) = checks.join_next() => match ended {
-                    Ok(checked) => take(checked, &mut watched),
-                    Err(error) => {
-                        tracing::error!(%error, "the check of a location broke off");
-                        for one in watched.values_mut().filter(|one| one.checking) {
-                            one.checking = false;
-                            one.next = Instant::now() + FIRST_PAUSE;
-                        }
-                    }
-                },
+                () = stores.ended() => {}
+                () = snapshots.ended() => {}
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
         }
     }
 
     /// Takes up new and changed locations, and drops those that are gone.
-    fn follow(&self, sources: &Sources, watched: &mut BTreeMap<String, Watched>) {
-        watched.retain(|name, _| {
-            let stays = sources.locations.contains_key(name);
-            if !stays {
-                self.metrics.forget_location(name);
-            }
-            stays
-        });
-        for (name, source) in &sources.locations {
-            match watched.get_mut(name) {
-                Some(one) if one.source == *source => {
-                    let version = self.secret_version(source);
-                    if one.secret != version && !one.checking {
-                        one.next = Instant::now();
-                    }
-                }
-                // Nothing new is begun with settings that do not count any more.
-                _ => {
-                    watched.insert(name.clone(), Watched::new(source.clone()));
-                }
-            }
+    fn follow(&self, sources: &Sources, stores: &mut Stores, snapshots: &mut Snapshots) {
+        let secret = |source: &Source| self.secret_version(source.credential.as_ref());
+        for gone in stores.follow(&sources.locations, secret) {
+            self.metrics.forget_location(&gone);
         }
+        snapshots.follow(&sources.snapshot_locations, |source| {
+            self.secret_version(source.credential.as_ref())
+        });
     }
 
-    fn secret_version(&self, source: &Source) -> Option<String> {
-        let credential = source.credential.as_ref()?;
-        self.secrets.borrow().get(&credential.name).cloned()
+    fn secret_version(&self, credential: Option<&SecretKey>) -> Option<String> {
+        self.secrets.borrow().get(&credential?.name).cloned()
     }
 
     /// Begins the checks that are due. Each opens its location from scratch: credentials in files may have changed.
-    fn begin_checks(&self, watched: &mut BTreeMap<String, Watched>, checks: &mut JoinSet<Checked>) {
-        for (name, one) in watched {
-            if one.checking || one.next > Instant::now() {
-                continue;
-            }
-            one.checking = true;
-            one.secret = self.secret_version(&one.source);
-            let (name, source) = (name.clone(), one.source.clone());
-            let (environment, secrets) = (self.environment.clone(), self.secret_api.clone());
-            checks.spawn(async move {
-                let state = check(&name, &source, environment, &secrets).await;
-                Checked {
-                    name,
-                    source,
-                    state,
-                }
-            });
-        }
+    fn begin_checks(&self, stores: &mut Stores, snapshots: &mut Snapshots) {
+        stores.begin(
+            |source| self.secret_version(source.credential.as_ref()),
+            |name, source| {
+                let (environment, secrets) = (self.environment.clone(), self.secret_api.clone());
+                async move { check(&name, &source, environment, &secrets).await }
+            },
+        );
+        snapshots.begin(
+            |source| self.secret_version(source.credential.as_ref()),
+            |_, source| {
+                let (environment, secrets) = (self.environment.clone(), self.secret_api.clone());
+                async move { Arc::new(check_snapshots(source, environment, &secrets).await) }
+            },
+        );
     }
 
     /// Tells everybody what is known now.
-    fn publish(&self, sources: &Sources, watched: &BTreeMap<String, Watched>) {
+    fn publish(&self, sources: &Sources, stores: &Stores, snapshots: &Snapshots) {
         let world = match &sources.settings {
             Err(problems) => World::Unusable(Arc::new(problems.clone())),
             Ok(settings) => World::Known(Arc::new(Known {
                 settings: settings.clone(),
                 default_location: sources.default_location.clone(),
-                locations: watched
+                locations: stores
                     .iter()
-                    .map(|(name, one)| (name.clone(), one.state.clone()))
+                    .map(|(name, _, found)| (name.clone(), state(found)))
                     .collect(),
+                snapshot_locations: snapshots
+                    .iter()
+                    .map(|(name, _, found)| (name.clone(), found.cloned()))
+                    .collect(),
+                default_snapshot_locations: self.overrides.default_snapshot_locations.clone(),
             })),
         };
-        for (name, one) in watched {
-            let available = matches!(one.state, LocationState::Usable(_));
+        for (name, _, found) in stores.iter() {
+            let available = matches!(found, Some(LocationState::Usable(_)));
             self.metrics.set_location_available(name, available);
         }
         self.world.send_if_modified(|before| {
@@ -233,26 +200,65 @@ impl Follower {
     }
 
     /// Writes the statuses that say something else, if this server leads.
-    async fn report(&self, sources: &Sources, watched: &BTreeMap<String, Watched>) {
+    async fn report(&self, sources: &Sources, stores: &Stores, snapshots: &Snapshots) {
         if self.terms.borrow().is_none() {
             return;
         }
         if let Some(entry) = self.configs.get(CONFIG_NAME) {
-            let state = match &sources.settings {
+            let told = match &sources.settings {
                 Err(problems) => Some(LocationState::Unusable(Arc::new(problems.clone()))),
-                Ok(_) => watched
+                Ok(_) => stores
                     .get(DEFAULT_LOCATION)
-                    .filter(|one| one.source.resource.is_none())
-                    .map(|one| one.state.clone()),
+                    .filter(|(source, _)| source.resource.is_none())
+                    .map(|(_, found)| state(found)),
             };
-            if let Some(state) = state {
-                self.report_config(&entry, &state).await;
+            if let Some(told) = told {
+                self.report_config(&entry, &told).await;
             }
         }
         for (name, entry) in self.locations.select(|_| true) {
-            if let Some(one) = watched.get(&name) {
-                self.report_location(&name, &entry, &one.state).await;
+            if let Some((_, found)) = stores.get(&name) {
+                self.report_location(&name, &entry, &state(found)).await;
             }
+        }
+        for (name, entry) in self.snapshot_locations.select(|_| true) {
+            if let Some((_, Some(place))) = snapshots.get(&name) {
+                self.report_snapshot_location(&name, &entry, place).await;
+            }
+        }
+    }
+
+    async fn report_snapshot_location(
+        &self,
+        name: &str,
+        entry: &Entry<VolumeSnapshotLocation>,
+        place: &SnapshotPlace,
+    ) {
+        let phase = if place.problems.is_empty() {
+            VolumeSnapshotLocationPhase::Available
+        } else {
+            VolumeSnapshotLocationPhase::Unavailable
+        };
+        let message = place.problems.join("; ");
+        let told = entry.object.as_ref().ok();
+        let told = told.and_then(|location| location.status.as_ref());
+        if told.is_some_and(|told| told.phase == phase && told.message == message) {
+            return;
+        }
+        let fields = serde_json::json!({ "phase": phase, "message": message });
+        let api = &self.snapshot_location_api;
+        match status::patch_fields(api, name, &entry.uid, fields).await {
+            Ok(()) => {
+                if let Ok(location) = &entry.object {
+                    let problem = (!message.is_empty()).then_some(message.as_str());
+                    self.events.location(location.as_ref(), problem);
+                }
+            }
+            Err(error) => tracing::warn!(
+                location = name,
+                error = chain(&error),
+                "cannot write the status of a snapshot location"
+            ),
         }
     }
 
@@ -309,7 +315,7 @@ impl Follower {
             Ok(()) => {
                 if let Ok(location) = &entry.object {
                     let problem = (!message.is_empty()).then_some(message.as_str());
-                    self.events.location(location, problem);
+                    self.events.location(location.as_ref(), problem);
                 }
             }
             Err(error) => tracing::warn!(
@@ -362,46 +368,52 @@ async fn check(
     }
 }
 
-/// Notes how a check ended, and when the next one is due.
-fn take(checked: Checked, watched: &mut BTreeMap<String, Watched>) {
-    let Checked {
-        name,
-        source,
-        state,
-    } = checked;
-    let Some(one) = watched.get_mut(&name) else {
-        return;
+/// Opens a snapshot location and looks whether its provider answers.
+async fn check_snapshots(
+    source: SnapshotSource,
+    environment: Environment,
+    secrets: &Api<Secret>,
+) -> SnapshotPlace {
+    let provider = source.provider.name.clone();
+    let broken = |problem: String| SnapshotPlace {
+        provider: provider.clone(),
+        snapshotter: Err(problem.clone()),
+        problems: vec![problem],
     };
-    if one.source != source {
-        // The check of what it says now has begun, or is about to.
-        return;
+    if !source.problems.is_empty() {
+        return broken(source.problems.join("; "));
     }
-    one.checking = false;
-    let wait = match &state {
-        LocationState::Usable(_) => {
-            if !matches!(one.state, LocationState::Usable(_)) {
-                tracing::info!(location = name, "the location can be used");
-            }
-            one.pause = FIRST_PAUSE;
-            CHECK_PERIOD
-        }
-        LocationState::Unusable(reasons) => {
-            let same = matches!(&one.state, LocationState::Unusable(before) if before == reasons);
-            if !same {
-                tracing::error!(
-                    location = name,
-                    reason = reasons.join("; "),
-                    "the location cannot be used"
-                );
-            }
-            let pause = one.pause;
-            one.pause = (pause * 2).min(LONGEST_PAUSE);
-            pause
-        }
-        LocationState::Pending => FIRST_PAUSE,
+    let opened = async {
+        let environment = match &source.credential {
+            None => environment,
+            Some(wanted) => environment.with_credentials(secrets::read(secrets, wanted).await?)?,
+        };
+        engines::open_snapshotter(&source.provider, &environment).await
     };
-    one.next = Instant::now() + wait;
-    one.state = state;
+    let snapshotter = match timeout(CHECK_LIMIT, opened).await {
+        Ok(Ok(snapshotter)) => snapshotter,
+        Ok(Err(problem)) => return broken(problem),
+        Err(_) => return broken("its credentials cannot be had in time".to_owned()),
+    };
+    let checked = timeout(CHECK_LIMIT, snapshotter.check()).await;
+    let problem = match checked {
+        Ok(Ok(())) => None,
+        Ok(Err(problem)) => Some(problem),
+        Err(_) => Some(format!(
+            "the provider did not answer within {}; check the address, and whether the network lets this server reach it",
+            duration::format(CHECK_LIMIT)
+        )),
+    };
+    SnapshotPlace {
+        provider,
+        // What does not answer now may do so when it is needed.
+        snapshotter: Ok(snapshotter),
+        problems: problem.into_iter().collect(),
+    }
+}
+
+fn state(found: Option<&LocationState>) -> LocationState {
+    found.cloned().unwrap_or(LocationState::Pending)
 }
 
 /// Returns whether two states of the world are the same to those who work in it. A location that was opened anew is
@@ -418,6 +430,16 @@ fn same(before: &World, now: &World) -> bool {
                     now.locations
                         .get(name)
                         .is_some_and(|now| same_location(before, now))
+                })
+                && before.default_snapshot_locations == now.default_snapshot_locations
+                && before.snapshot_locations.len() == now.snapshot_locations.len()
+                && before.snapshot_locations.iter().all(|(name, before)| {
+                    let now = now.snapshot_locations.get(name);
+                    now.is_some_and(|now| match (before, now) {
+                        (None, None) => true,
+                        (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+                        (None | Some(_), _) => false,
+                    })
                 })
         }
         (World::Pending | World::Unusable(_) | World::Known(_), _) => false,

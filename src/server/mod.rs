@@ -155,8 +155,10 @@ pub async fn serve(
     let follower = Follower {
         configs: watched.configs.clone(),
         locations: watched.locations.clone(),
+        snapshot_locations: watched.snapshot_locations.clone(),
         config_api: apis.configs.clone(),
         location_api: apis.locations.clone(),
+        snapshot_location_api: apis.snapshot_locations.clone(),
         secret_api,
         secrets,
         environment,
@@ -298,6 +300,11 @@ fn overrides(args: &ServerArgs) -> Overrides {
         priorities: args.restore_resource_priorities.clone(),
         backup_sync_period: args.backup_sync_period,
         default_location: args.default_backup_storage_location.clone(),
+        default_snapshot_locations: args
+            .default_volume_snapshot_locations
+            .iter()
+            .cloned()
+            .collect(),
     }
 }
 

@@ -26,6 +26,21 @@ pub(crate) struct Known {
     /// The location of backups that name none.
     pub(crate) default_location: String,
     pub(crate) locations: BTreeMap<String, LocationState>,
+    /// The snapshot locations; `None`: it is being looked at.
+    pub(crate) snapshot_locations: BTreeMap<String, Option<Arc<SnapshotPlace>>>,
+    /// Which snapshot location of a provider counts where nobody names one.
+    pub(crate) default_snapshot_locations: BTreeMap<String, String>,
+}
+
+/// A snapshot location.
+#[derive(Debug)]
+pub(crate) struct SnapshotPlace {
+    /// Its provider.
+    pub(crate) provider: String,
+    /// What snapshots volumes there, or why that cannot be had.
+    pub(crate) snapshotter: Result<engines::Snapshotter, String>,
+    /// Why it cannot be used now, a sentence each.
+    pub(crate) problems: Vec<String>,
 }
 
 /// The server's settings, from the command line and the Config.
@@ -158,6 +173,44 @@ impl World {
         )
     }
 
+    /// Returns the provider of each snapshot location.
+    pub(crate) fn snapshot_providers(&self) -> BTreeMap<String, String> {
+        let Self::Known(known) = self else {
+            return BTreeMap::new();
+        };
+        let places = known.snapshot_locations.iter();
+        places
+            .filter_map(|(name, place)| Some((name.clone(), place.as_ref()?.provider.clone())))
+            .collect()
+    }
+
+    /// Returns whether a snapshot location is being looked at.
+    pub(crate) fn snapshots_are_pending(&self) -> bool {
+        match self {
+            Self::Known(known) => known.snapshot_locations.values().any(Option::is_none),
+            Self::Pending | Self::Unusable(_) => true,
+        }
+    }
+
+    /// Returns which snapshot location of a provider counts where nobody names one.
+    pub(crate) fn default_snapshot_locations(&self) -> BTreeMap<String, String> {
+        match self {
+            Self::Known(known) => known.default_snapshot_locations.clone(),
+            Self::Pending | Self::Unusable(_) => BTreeMap::new(),
+        }
+    }
+
+    /// Returns the snapshot locations that have been looked at.
+    pub(crate) fn snapshot_places(&self) -> Vec<(String, Arc<SnapshotPlace>)> {
+        let Self::Known(known) = self else {
+            return Vec::new();
+        };
+        let places = known.snapshot_locations.iter();
+        places
+            .filter_map(|(name, place)| Some((name.clone(), Arc::clone(place.as_ref()?))))
+            .collect()
+    }
+
     /// Returns every location that can be used, the default one first.
     pub(crate) fn places(&self) -> Vec<Arc<Place>> {
         let Self::Known(known) = self else {
@@ -188,10 +241,11 @@ pub(crate) fn location_of(backup: &Backup) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod testing {
     use super::*;
 
-    fn known(locations: &[(&str, LocationState)]) -> World {
+    /// Returns a world of these locations, with `default` as the default one.
+    pub(crate) fn known(locations: &[(&str, LocationState)]) -> World {
         World::Known(Arc::new(Known {
             settings: Settings {
                 restore_only: false,
@@ -203,8 +257,16 @@ mod tests {
                 .iter()
                 .map(|(name, state)| ((*name).to_owned(), state.clone()))
                 .collect(),
+            snapshot_locations: BTreeMap::new(),
+            default_snapshot_locations: BTreeMap::new(),
         }))
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::known;
+    use super::*;
 
     #[test]
     fn a_location_is_found_by_its_name() {

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::keys::{BackupKey, BackupKeys, Layout, PartKind};
 use super::{Location, Once, Record, StorageError};
-use crate::api::{Backup, Part, Results, names};
+use crate::api::{Backup, Part, Results, VolumeSnapshot, names};
 use crate::providers::store::Upload;
 
 /// Marks a run: who writes the parts of this attempt.
@@ -122,18 +122,35 @@ impl Run {
 
     /// Writes the warnings and errors.
     pub async fn put_results(&self, results: &Results) -> Result<Part, StorageError> {
-        let key = self.keys.part(self.marker.attempt, PartKind::Results);
+        self.put_json(PartKind::Results, results).await
+    }
+
+    /// Writes what was done with each volume.
+    pub async fn put_volume_snapshots(
+        &self,
+        volumes: &[VolumeSnapshot],
+    ) -> Result<Part, StorageError> {
+        self.put_json(PartKind::VolumeSnapshots, volumes).await
+    }
+
+    /// Writes a part that is JSON in gzip.
+    async fn put_json<T: Serialize + ?Sized + Sync>(
+        &self,
+        kind: PartKind,
+        value: &T,
+    ) -> Result<Part, StorageError> {
+        let key = self.keys.part(self.marker.attempt, kind);
         let encoded = |source| StorageError::Encode {
             key: key.clone(),
             source,
         };
-        let json = serde_json::to_vec(results).map_err(encoded)?;
+        let json = serde_json::to_vec(value).map_err(encoded)?;
         let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
         let zipped = gzip
             .write_all(&json)
             .and_then(|()| gzip.finish())
             .map_err(|error| encoded(serde_json::Error::io(error)))?;
-        self.put_part(PartKind::Results, zipped.into()).await
+        self.put_part(kind, zipped.into()).await
     }
 
     /// Commits: from here on the backup is there, for everybody.

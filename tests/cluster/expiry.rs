@@ -200,6 +200,7 @@ async fn requests_meet_once_and_are_forgotten() -> Result<()> {
     let request = |name: &str, backup: &str| {
         let spec = DeleteBackupRequestSpec {
             backup_name: backup.into(),
+            ..DeleteBackupRequestSpec::default()
         };
         DeleteBackupRequest::new(name, spec)
     };

@@ -300,6 +300,7 @@ async fn a_backup_that_is_deleted_here_does_not_come_back() -> Result<()> {
     for name in &names {
         let spec = DeleteBackupRequestSpec {
             backup_name: name.clone(),
+            ..DeleteBackupRequestSpec::default()
         };
         let request = DeleteBackupRequest::new(name, spec);
         deletions.create(&PostParams::default(), &request).await?;
@@ -560,6 +561,7 @@ async fn restore_only_servers_store_nothing_but_restores() -> Result<()> {
         "unwanted",
         DeleteBackupRequestSpec {
             backup_name: "kept".into(),
+            ..DeleteBackupRequestSpec::default()
         },
     );
     deletions.create(&PostParams::default(), &request).await?;

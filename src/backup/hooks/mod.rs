@@ -2,16 +2,14 @@
 //!
 //! [`rules`] decides which hooks a pod has, from the Backup's spec and the pod's annotations. [`run`] runs them around
 //! each pod, some pods side by side; the pods wait in the [`queue`] while everything else is read. What a dead server
-//! still owed, [`owed`] makes up for; the [`ledger`] is how it knows.
+//! still owed, [`owed`] makes up for; the [ledger](super::ledger) is how it knows.
 
 mod annotations;
-mod ledger;
 mod owed;
 mod queue;
 mod rules;
 mod run;
 
-pub use ledger::HookLedger;
 pub use owed::run_owed;
 pub(crate) use queue::HookedPods;
 pub(crate) use rules::Rules;

@@ -11,13 +11,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use super::ledger::Account;
-use super::{Hook, HookLedger, HookNotes, Phase, PodHooks, Rules};
+use super::{Hook, HookNotes, Phase, PodHooks, Rules};
 use crate::api::{HookErrorMode, HookOwed};
+use crate::backup::ledger::{Account, Ledger};
+use crate::backup::volumes::VolumeTaker;
 use crate::cluster::{Cluster, ClusterError, Exec, ExecEnd, Item, ItemHeader, ProcessEnd};
 
 /// Pods whose hooks run at the same time.
 pub(super) const PODS_AT_ONCE: usize = 8;
+/// How long the volumes of a pod may take to be snapshot between its pre and its post hooks.
+const LONGEST_HOLD: Duration = Duration::from_mins(5);
 /// The pause before a post hook that could not be begun is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -32,7 +35,8 @@ pub(crate) struct HookRunner {
 struct Work {
     cluster: Cluster,
     rules: Rules,
-    account: Account,
+    volumes: VolumeTaker,
+    account: Account<HookOwed>,
     slots: Semaphore,
     stop: CancellationToken,
 }
@@ -47,11 +51,17 @@ pub(crate) struct Hooked {
 }
 
 impl HookRunner {
-    pub(crate) fn new(cluster: &Cluster, rules: Rules, ledger: Arc<dyn HookLedger>) -> Self {
+    pub(crate) fn new(
+        cluster: &Cluster,
+        rules: Rules,
+        ledger: Arc<dyn Ledger<HookOwed>>,
+        volumes: VolumeTaker,
+    ) -> Self {
         let work = Work {
             cluster: cluster.clone(),
             rules,
-            account: Account::new(ledger),
+            volumes,
+            account: Account::new(ledger, Vec::new()),
             slots: Semaphore::new(PODS_AT_ONCE),
             stop: CancellationToken::new(),
         };
@@ -98,14 +108,21 @@ impl Work {
         let Some(_slot) = taken else {
             return Hooked { pod: None, notes };
         };
-        let kept = self.hook(&pod.header, &hooks, &mut notes).await;
+        let claims = self.volumes.claims_of(&pod);
+        let kept = self.hook(&pod.header, &hooks, claims, &mut notes).await;
         Hooked {
             pod: kept.then_some(pod),
             notes,
         }
     }
 
-    async fn hook(&self, pod: &ItemHeader, hooks: &PodHooks, notes: &mut HookNotes) -> bool {
+    async fn hook(
+        &self,
+        pod: &ItemHeader,
+        hooks: &PodHooks,
+        claims: Vec<String>,
+        notes: &mut HookNotes,
+    ) -> bool {
         for problem in &hooks.problems {
             let text = format!("pods {}: {problem}", pod.name);
             notes.results.warnings.add(Some(&pod.namespace), text);
@@ -135,15 +152,18 @@ impl Work {
         };
         let before = runner.run_pre(&hooks.pre, &self.stop).await;
         let kept = match before {
-            // Here volumes will be snapshot.
             Ran::Passed | Ran::Failed => {
+                // After a failure its volumes are as they are; they are taken with those of no pod.
+                if before == Ran::Passed && !claims.is_empty() {
+                    self.take_volumes(pod, claims, runner.notes).await;
+                }
                 let after = runner.run_post(&hooks.post).await;
                 before != Ran::Failed && after != Ran::Failed
             }
             // As everything else that goes while the backup runs, it is stored as it was listed.
             Ran::PodGone => true,
         };
-        if owes && let Err(error) = self.account.paid(&owed).await {
+        if owes && let Err(error) = self.account.paid(std::slice::from_ref(&owed)).await {
             tracing::warn!(
                 namespace = pod.namespace,
                 pod = pod.name,
@@ -152,6 +172,23 @@ impl Work {
             );
         }
         kept
+    }
+
+    /// Has the volumes of a pod snapshot, and waits until they may change again, but not for ever: somebody may be waiting
+    /// to write.
+    async fn take_volumes(&self, pod: &ItemHeader, claims: Vec<String>, notes: &mut HookNotes) {
+        let taking = self.volumes.begin_pod(&pod.namespace, claims);
+        if tokio::time::timeout(LONGEST_HOLD, taking).await.is_err() {
+            let limit = crate::api::duration::format(LONGEST_HOLD);
+            notes.results.errors.add(
+                Some(&pod.namespace),
+                format!(
+                    "pods {}: its volumes were not snapshot within {limit}, so its post hooks ran before; what is in the \
+                     snapshots may not be consistent",
+                    pod.name
+                ),
+            );
+        }
     }
 }
 

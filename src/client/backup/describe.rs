@@ -4,7 +4,7 @@ use clap::Args;
 use futures::stream::{self, StreamExt as _};
 use kube::{Resource, ResourceExt};
 
-use crate::api::{Backup, DeleteBackupRequest, DownloadTargetKind, labels, names};
+use crate::api::{Backup, DeleteBackupRequest, DownloadTargetKind, VolumeSnapshot, labels, names};
 use crate::client::context::{Cluster, Context};
 use crate::client::describe::Found;
 use crate::client::download::{Downloads, SIDE_BY_SIDE, TrustArgs};
@@ -20,7 +20,7 @@ pub struct BackupDescribeArgs {
     /// Describe only backups whose labels match
     #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with = "names")]
     selector: Option<String>,
-    /// List warnings and errors, which are read from the store
+    /// List warnings and errors, and what was done with each volume; they are read from the store
     #[arg(long, alias = "volume-details")]
     details: bool,
     #[command(flatten)]
@@ -40,23 +40,39 @@ pub(crate) async fn run(context: &Context, args: BackupDescribeArgs) -> anyhow::
         .map(|backup| found(&downloads, backup, args.details))
         .buffered(SIDE_BY_SIDE);
     for (at, backup) in backups.iter().enumerate() {
-        let found = found.next().await.transpose()?.unwrap_or(Found::NotRead);
+        let found = found.next().await.transpose()?;
+        let (results, volumes) = found.unwrap_or((Found::NotRead, Found::NotRead));
         let deletions = deletions(&cluster, backup).await?;
         let gap = if at == 0 { "" } else { "\n\n" };
-        let text = describe::backup(backup, &found, &deletions)?;
+        let text = describe::backup(backup, &results, &volumes, &deletions)?;
         output::text(&format!("{gap}{text}"))?;
     }
     Ok(Outcome::Done)
 }
 
-/// Returns a backup's warnings and errors, if it has any and somebody wants to see them.
-async fn found(downloads: &Downloads<'_>, backup: &Backup, details: bool) -> anyhow::Result<Found> {
+/// Returns a backup's warnings and errors, and what was done with its volumes, as far as there are any and somebody wants
+/// to see them.
+async fn found(
+    downloads: &Downloads<'_>,
+    backup: &Backup,
+    details: bool,
+) -> anyhow::Result<(Found, Found<Vec<VolumeSnapshot>>)> {
     let status = backup.status.clone().unwrap_or_default();
-    if !details || status.warnings.unwrap_or(0) + status.errors.unwrap_or(0) == 0 {
-        return Ok(Found::NotRead);
-    }
-    let kind = DownloadTargetKind::BackupResults;
-    downloads.found(kind, &backup.name_any()).await
+    let name = backup.name_any();
+    let has = |counts: [Option<u64>; 2]| details && counts.iter().flatten().sum::<u64>() > 0;
+    let results = if has([status.warnings, status.errors]) {
+        let kind = DownloadTargetKind::BackupResults;
+        downloads.found(kind, &name).await?
+    } else {
+        Found::NotRead
+    };
+    let volumes = if has([status.volume_snapshots_attempted, status.volumes_skipped]) {
+        let kind = DownloadTargetKind::BackupVolumeSnapshots;
+        downloads.found(kind, &name).await?
+    } else {
+        Found::NotRead
+    };
+    Ok((results, volumes))
 }
 
 /// Returns the requests to delete this very backup, oldest first.

@@ -33,12 +33,14 @@ pub(crate) async fn run(
         BackupLocationCommand::Create(args) => create::run(context, args).await,
         BackupLocationCommand::Get(args) => get::run::<BackupStorageLocation>(context, args).await,
         BackupLocationCommand::Delete(args) => {
-            delete::run::<BackupStorageLocation>(context, args).await
+            delete::run::<BackupStorageLocation>(context, args, &()).await
         }
     }
 }
 
 impl Delete for BackupStorageLocation {
+    type How = ();
+
     fn warning(names: &str) -> String {
         format!(
             "This deletes the backup locations: {names}. What is stored in them stays; this cluster no longer sees it."

@@ -2,17 +2,19 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Found, Lines, count, tristate};
+use super::{Found, Lines, count, tristate, volumes};
 use crate::api::{
     Backup, BackupHooks, BackupPhase, BackupResourceHook, BackupSpec, BackupStatus,
-    DeleteBackupRequest, duration,
+    DeleteBackupRequest, VolumeSnapshot, duration,
 };
 use crate::client::table::{self, NONE, selector_text};
 
-/// Describes a backup; `found` are its warnings and errors, `deletions` the requests to delete it.
+/// Describes a backup; `found` are its warnings and errors, `volumes` what was done with each, `deletions` the requests
+/// to delete it.
 pub(crate) fn backup(
     backup: &Backup,
     found: &Found,
+    volumes: &Found<Vec<VolumeSnapshot>>,
     deletions: &[DeleteBackupRequest],
 ) -> anyhow::Result<String> {
     let status = backup.status.clone().unwrap_or_default();
@@ -27,7 +29,7 @@ pub(crate) fn backup(
     spec(&mut lines, 0, &backup.spec);
     lines.gap();
     outcome(&mut lines, backup, &status, found);
-    volumes(&mut lines, &status);
+    volumes::add(&mut lines, &status, volumes);
     deletion_attempts(&mut lines, deletions);
     lines.finish()
 }
@@ -57,6 +59,7 @@ pub(super) fn spec(lines: &mut Lines, depth: usize, spec: &BackupSpec) {
         tristate(spec.snapshot_volumes, "true", "false"),
     );
     lines.list(depth, "Snapshot Locations", &spec.volume_snapshot_locations);
+    volumes::policies(lines, depth, spec);
     lines.gap();
     lines.nested(depth, "TTL", &table::ttl(spec.ttl.as_deref()));
     lines.gap();
@@ -184,29 +187,6 @@ fn hook_counts(lines: &mut Lines, status: &BackupStatus) {
         lines.list(0, "Post hooks owed", &owed);
     }
     lines.gap();
-}
-
-fn volumes(lines: &mut Lines, status: &BackupStatus) {
-    // What Ark up to 0.9 recorded names each volume; later ones only count here.
-    let attempted = status.volume_snapshots_attempted.unwrap_or(0);
-    let completed = status.volume_snapshots_completed.unwrap_or(0);
-    if status.volume_backups.is_empty() {
-        let volumes = if attempted == 0 {
-            "<none included>".to_owned()
-        } else {
-            format!("{completed} of {attempted} snapshots completed")
-        };
-        return lines.field("Persistent Volumes", &volumes);
-    }
-    lines.heading(0, "Persistent Volumes");
-    for (name, volume) in &status.volume_backups {
-        lines.heading(1, name);
-        lines.nested(2, "Snapshot ID", &volume.snapshot_id);
-        lines.nested(2, "Type", &volume.volume_type);
-        lines.nested(2, "Availability Zone", &volume.availability_zone);
-        let iops = volume.iops.map(|iops| iops.to_string());
-        lines.nested(2, "IOPS", iops.as_deref().unwrap_or("<N/A>"));
-    }
 }
 
 fn deletion_attempts(lines: &mut Lines, deletions: &[DeleteBackupRequest]) {

@@ -31,7 +31,7 @@ fn a_new_backup() {
         ttl: Some("720h".into()),
         ..BackupSpec::default()
     });
-    insta::assert_snapshot!(backup(&new, &Found::NotRead, &[]).unwrap());
+    insta::assert_snapshot!(backup(&new, &Found::NotRead, &Found::NotRead, &[]).unwrap());
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn a_running_backup() {
         }),
         ..BackupStatus::default()
     });
-    let text = backup(&running, &Found::NotRead, &[]).unwrap();
+    let text = backup(&running, &Found::NotRead, &Found::NotRead, &[]).unwrap();
     assert!(text.contains("Run by:     ark-0 (attempt 2)\n"), "{text}");
     assert!(text.contains("Progress:   120 of 500 items\n"), "{text}");
 }
@@ -150,7 +150,7 @@ fn a_backup_with_everything() {
         errors: texts(&["snapshot snap-1: in use", "bucket: denied"]),
         ..DeleteBackupRequestStatus::default()
     });
-    insta::assert_snapshot!(backup(&full, &Found::NotRead, &[attempt]).unwrap());
+    insta::assert_snapshot!(backup(&full, &Found::NotRead, &Found::NotRead, &[attempt]).unwrap());
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn the_details_of_a_backup() {
     results.errors.add(None, "nodes n1: gone");
     results.errors.add(Some("web"), "pods a: gone");
     results.errors.add(Some("web"), "pods b:\n\u{1b}[31mgone");
-    let text = backup(&made, &Found::Read(Box::new(results)), &[]).unwrap();
+    let text = backup(&made, &Found::Read(Box::new(results)), &Found::NotRead, &[]).unwrap();
     for part in [
         concat!(
             "Warnings:\n",
@@ -195,8 +195,56 @@ fn the_details_of_a_backup() {
             "Details:   <cannot be read: no server answers>\n",
         ),
     ] {
-        let text = backup(&made, &found, &[]).unwrap();
+        let text = backup(&made, &found, &Found::NotRead, &[]).unwrap();
         assert!(text.contains(line), "{line} is not in:\n{text}");
         assert!(text.contains("Errors:    3\n"), "{text}");
     }
+}
+
+#[test]
+fn the_volumes_of_a_backup() {
+    let volumes = serde_json::json!([
+        {"spec": {"persistentVolumeName": "pv-1", "claim": "shop/db", "location": "aws-default", "provider": "aws",
+            "volumeType": "gp3", "volumeAZ": "us-east-1a", "volumeIOPS": 3000},
+         "status": {"phase": "Completed", "providerSnapshotID": "snap-1", "size": 1_073_741_824}},
+        {"spec": {"persistentVolumeName": "pv-2", "provider": "csi", "claim": "shop/log"},
+         "status": {"phase": "InProgress", "providerSnapshotID": "d/s", "message": "10% of its data were through"}},
+        {"spec": {"persistentVolumeName": "pv-3"},
+         "status": {"phase": "Skipped", "message": "volume policy 1 says skip"}},
+    ]);
+    let volumes = Found::Read(Box::new(serde_json::from_value(volumes).unwrap()));
+    let mut made = named(BackupSpec {
+        volume_policies: Some(
+            serde_json::from_value(serde_json::json!({"version": "v1", "volumePolicies": [
+                {"conditions": {"nfs": {}}, "action": {"type": "skip"}},
+                {"conditions": {}, "action": {"type": "snapshot"}},
+            ]}))
+            .unwrap(),
+        ),
+        ..BackupSpec::default()
+    });
+    made.status = Some(BackupStatus {
+        phase: BackupPhase::Completed,
+        volume_snapshots_attempted: Some(2),
+        volume_snapshots_completed: Some(2),
+        volumes_skipped: Some(1),
+        snapshots_pending: vec![crate::api::SnapshotNote {
+            token: "t".into(),
+            persistent_volume: "pv-9".into(),
+            ..crate::api::SnapshotNote::default()
+        }],
+        ..BackupStatus::default()
+    });
+    let text = backup(&made, &Found::NotRead, &volumes, &[]).unwrap();
+    let volumes = text.split_once("Persistent Volumes").unwrap().1;
+    insta::assert_snapshot!(volumes);
+    assert!(
+        text.contains("Volume Policies:     skip: {\"nfs\":{}}"),
+        "{text}"
+    );
+    let text = backup(&made, &Found::NotRead, &Found::NotRead, &[]).unwrap();
+    assert!(
+        text.contains("2 of 2 snapshots completed, 1 not to be snapshot\n"),
+        "{text}"
+    );
 }

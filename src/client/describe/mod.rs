@@ -5,6 +5,7 @@ mod plan;
 mod restore;
 mod results;
 mod schedule;
+mod volumes;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

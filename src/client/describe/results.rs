@@ -3,15 +3,15 @@
 use super::{Lines, count};
 use crate::api::{ResultList, Results};
 
-/// What is known of a run's warnings and errors beside their numbers.
+/// What was found of what is stored of a run: of its warnings and errors, of which the status has only the numbers, say.
 #[derive(Debug)]
-pub(crate) enum Found {
+pub(crate) enum Found<T = Results> {
     /// Nobody has looked.
     NotRead,
-    /// They could not be read, for this reason.
+    /// It could not be read, for this reason.
     Unreadable(String),
-    /// These.
-    Read(Box<Results>),
+    /// This.
+    Read(Box<T>),
 }
 
 impl Found {

@@ -1,6 +1,6 @@
 //! `ark restore create`: asks for a restore.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use jiff::Timestamp;
@@ -8,14 +8,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 
 use crate::api::{
-    Backup, NamespaceReference, ResourceModifierRef, ResourceModifiers, Restore, RestoreSpec,
-    RestoreStatusSpec, Schedule, names, selector, validate,
+    Backup, ConfigMapRef, NamespaceReference, Restore, RestoreSpec, RestoreStatusSpec, Schedule,
+    names, selector, validate,
 };
 use crate::client::context::Context;
 use crate::client::download::{DownloadArgs, Downloads};
 use crate::client::flags::{
     CreateOutputArgs, OptionalBool, Problems, SelectionArgs, namespace_mappings, optional_bool,
-    pairs,
+    pairs, yaml_file,
 };
 use crate::client::restore::dry_run;
 use crate::client::{Outcome, objects, output, print_objects, wait};
@@ -133,18 +133,14 @@ impl ChangeArgs {
                 excluded_resources: excluded,
             });
         spec.preserve_node_ports = self.preserve_nodeports.as_ref().and_then(|given| given.0);
-        spec.resource_modifier =
-            self.resource_modifier_configmap
-                .as_ref()
-                .map(|name| ResourceModifierRef {
-                    api_group: None,
-                    kind: "ConfigMap".to_owned(),
-                    name: name.clone(),
-                });
+        spec.resource_modifier = self
+            .resource_modifier_configmap
+            .as_deref()
+            .map(ConfigMapRef::named);
         spec.resource_modifiers = self
             .resource_modifiers
             .as_ref()
-            .map(|path| problems.take(rules(path)));
+            .map(|path| problems.take(yaml_file("--resource-modifiers", path)));
         spec.storage_class_mapping = problems.take(pairs(
             "--storage-class-mappings",
             &self.storage_class_mappings,
@@ -166,14 +162,6 @@ impl ChangeArgs {
                 })));
         }
     }
-}
-
-/// Reads resource modifiers from a file.
-fn rules(path: &Path) -> Result<ResourceModifiers, String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("--resource-modifiers: {}: {error}", path.display()))?;
-    serde_saphyr::from_str(&text)
-        .map_err(|error| format!("--resource-modifiers: {}: {error}", path.display()))
 }
 
 impl RestoreCreateArgs {

@@ -46,11 +46,13 @@ pub(crate) async fn run(context: &Context, command: ScheduleCommand) -> anyhow::
         ScheduleCommand::Describe(args) => describe::run(context, args).await,
         ScheduleCommand::Pause(args) => pause::run(context, args, Switch::Pause).await,
         ScheduleCommand::Unpause(args) => pause::run(context, args, Switch::Unpause).await,
-        ScheduleCommand::Delete(args) => delete::run::<Schedule>(context, args).await,
+        ScheduleCommand::Delete(args) => delete::run::<Schedule>(context, args, &()).await,
     }
 }
 
 impl Delete for Schedule {
+    type How = ();
+
     fn warning(names: &str) -> String {
         format!(
             "This deletes the schedules: {names}. The backups that they made stay until they expire."

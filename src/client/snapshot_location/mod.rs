@@ -35,12 +35,14 @@ pub(crate) async fn run(
             get::run::<VolumeSnapshotLocation>(context, args).await
         }
         SnapshotLocationCommand::Delete(args) => {
-            delete::run::<VolumeSnapshotLocation>(context, args).await
+            delete::run::<VolumeSnapshotLocation>(context, args, &()).await
         }
     }
 }
 
 impl Delete for VolumeSnapshotLocation {
+    type How = ();
+
     fn warning(names: &str) -> String {
         format!("This deletes the snapshot locations: {names}. The snapshots in them stay.")
     }

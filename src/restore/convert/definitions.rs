@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::restore::object::{self, Object};
+use crate::api::object::{self, Object};
 
 /// Moves what `v1beta1` could say once for all versions to each of them.
 ///

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::restore::object::{self, Object};
+use crate::api::object::{self, Object};
 
 /// Says the backends in the new form, and the path type that was meant. An empty path stays empty: what that and `/` mean
 /// is up to the controller, to some of them not the same.

@@ -15,7 +15,7 @@ mod tests;
 
 use crate::archive::TypeKey;
 
-use super::object::Object;
+use crate::api::object::Object;
 
 /// Changes an object of an old version.
 ///

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::restore::object::{self, Object};
+use crate::api::object::{self, Object};
 
 /// `v1alpha1` named the version of a subject, where the group is meant now.
 #[allow(

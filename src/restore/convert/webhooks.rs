@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::restore::object::{self, Object};
+use crate::api::object::{self, Object};
 
 /// Says what `v1beta1` took for given. Side effects that nobody declared are the transformation's to settle (case 67).
 #[allow(

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::restore::object::{self, Object};
+use crate::api::object::{self, Object};
 
 /// A selector was made of the template's labels where there was none; `apps/v1` wants it said.
 pub(super) fn with_selector(workload: &mut Object) -> Result<(), String> {

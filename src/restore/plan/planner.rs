@@ -227,7 +227,11 @@ impl<'a> Planner<'a> {
             });
             self.chosen[at] |= claimed && may_add;
             if self.facts.spec.restore_pvs != Some(false)
-                && self.facts.snapshots.contains_key(&volume.name)
+                && self
+                    .facts
+                    .snapshots
+                    .iter()
+                    .any(|one| one.has_data() && one.spec.persistent_volume_name == volume.name)
                 && (claimed || self.chosen[at])
             {
                 snapshots.push(volume.name.as_str());

@@ -63,7 +63,7 @@ fn run(entries: &[IndexEntry], spec: RestoreSpec) -> Result<RestorePlan, Vec<Str
         needed: &HashSet::new(),
         spec: &spec,
         target: &target(),
-        snapshots: &BTreeMap::new(),
+        snapshots: &[],
         priorities: &[],
     })
 }
@@ -277,7 +277,13 @@ fn recorded_snapshots_are_not_passed_over_in_silence() {
         needed: &HashSet::new(),
         spec: &spec,
         target: &target(),
-        snapshots: &[("kept".to_owned(), VolumeBackupInfo::default())].into(),
+        snapshots: &[VolumeSnapshot::of_early(
+            "kept",
+            &crate::api::VolumeBackupInfo {
+                snapshot_id: "s".into(),
+                ..crate::api::VolumeBackupInfo::default()
+            },
+        )],
         priorities: &[],
     })
     .unwrap();
@@ -304,7 +310,7 @@ fn pods_know_whether_their_job_comes_back() {
         needed: &HashSet::new(),
         spec: &spec,
         target: &Discovery::from_types(types, Vec::new()),
-        snapshots: &BTreeMap::new(),
+        snapshots: &[],
         priorities: &[],
     })
     .unwrap();
@@ -345,7 +351,7 @@ fn what_is_needed_comes_unless_the_request_keeps_it_out() {
             needed: &HashSet::from([1, 2]),
             spec: &spec,
             target: &target,
-            snapshots: &BTreeMap::new(),
+            snapshots: &[],
             priorities: &[],
         })
         .unwrap();
@@ -399,7 +405,7 @@ fn types_whose_api_may_come_up_are_kept() {
             needed: &HashSet::new(),
             spec: &spec,
             target: &Discovery::from_types(types, failed.into_iter().collect()),
-            snapshots: &BTreeMap::new(),
+            snapshots: &[],
             priorities: &[],
         })
         .unwrap();

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::Facts;
 use super::schemas::{inner_schemas, structural};
-use crate::restore::object::{self, Object};
+use crate::api::object::{self, Object};
 
 /// Case 14: says in each version's schema that unknown fields are kept. `preserveUnknownFields: true` says the same,
 /// but a definition may no longer be created with it; and where it was set, the schema need not have been structural.

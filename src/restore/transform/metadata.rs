@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Facts;
-use crate::restore::object::{self, Object};
+use crate::api::object::{self, Object};
 
 /// What is kept; all the rest is the server's (case 1). Finalizers stay (case 7), and an object whose name was
 /// generated keeps that name (case 8).

@@ -23,8 +23,8 @@ mod tests;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::LazyLock;
 
-use super::object::Object;
 use super::rules::Told;
+use crate::api::object::Object;
 
 use self::Change::{Do, Names, Selects};
 pub(crate) use self::metadata::own_metadata;

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::Facts;
-use crate::restore::object::{self, Object};
+use crate::api::object::{self, Object};
 
 /// The label by which every namespace can be selected by its name.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Facts;
-use crate::restore::object::{self, Object};
+use crate::api::object::{self, Object};
 
 /// Case 27: lets the scheduler choose the node, and admission work the priority out of the class again (it refuses
 /// numbers that do not fit the target's class).

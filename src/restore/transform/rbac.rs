@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Facts;
-use crate::restore::object::{self, Object};
+use crate::api::object::{self, Object};
 
 /// Case 64: a subject in a namespace that moves, moves with it: service accounts, and the names under which
 /// service accounts appear as users and groups.

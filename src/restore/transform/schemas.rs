@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::restore::object::Object;
+use crate::api::object::Object;
 
 const UNKNOWN: &str = "x-kubernetes-preserve-unknown-fields";
 const INT_OR_STRING: &str = "x-kubernetes-int-or-string";

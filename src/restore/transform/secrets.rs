@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Facts;
-use crate::restore::object::{self, Object};
+use crate::api::object::{self, Object};
 
 /// The type of Secrets that the token controller fills.
 pub(crate) const TOKEN_TYPE: &str = "kubernetes.io/service-account-token";

@@ -7,7 +7,7 @@
 use serde_json::Value;
 
 use super::Facts;
-use crate::restore::object::{self, Object};
+use crate::api::object::{self, Object};
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 

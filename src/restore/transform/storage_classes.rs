@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Facts;
-use crate::restore::object::{self, Object};
+use crate::api::object::{self, Object};
 
 /// The annotation that named the class before there was a field.
 const OLD_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";

@@ -7,7 +7,7 @@
 use serde_json::Value;
 
 use super::Facts;
-use crate::restore::object::{self, Object};
+use crate::api::object::{self, Object};
 
 const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
 const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Facts;
-use crate::restore::object::{self, Object};
+use crate::api::object::{self, Object};
 
 /// Case 67: `v1` accepts only webhooks without side effects in dry runs.
 pub(super) fn declare_side_effects(configuration: &mut Object, _: &Facts) {

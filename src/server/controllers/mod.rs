@@ -2,6 +2,7 @@
 
 mod attend;
 pub(crate) mod backup;
+mod config_map;
 pub(crate) mod deletion;
 pub(crate) mod dispatch;
 pub(crate) mod download;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
 use super::downloads::Downloads;
+use super::engines::{self, Snapshotters};
 use super::events::Events;
 use super::leader::Term;
 use super::metrics::Metrics;
@@ -71,6 +73,18 @@ pub(crate) struct Context {
     pub(crate) notes: watch::Sender<Notes>,
 }
 
+impl Context {
+    /// Returns the snapshotters that there are now.
+    pub(crate) fn snapshotters(&self) -> Snapshotters {
+        let places = self.world.borrow().snapshot_places();
+        engines::snapshotters(
+            places
+                .into_iter()
+                .map(|(name, place)| (name, place.provider.clone(), place.snapshotter.clone())),
+        )
+    }
+}
+
 /// The custom resources of the server's namespace.
 #[derive(Clone, Debug)]
 pub(crate) struct Apis {
@@ -94,6 +108,7 @@ pub(crate) struct Watched {
     pub(crate) locations: Objects<BackupStorageLocation>,
     pub(crate) restores: Objects<Restore>,
     pub(crate) schedules: Objects<Schedule>,
+    pub(crate) snapshot_locations: Objects<VolumeSnapshotLocation>,
 }
 
 impl Apis {
@@ -131,6 +146,12 @@ impl Watched {
         watch_kind(&self.locations, &apis.locations, all(), tasks);
         watch_kind(&self.restores, &apis.restores, all(), tasks);
         watch_kind(&self.schedules, &apis.schedules, all(), tasks);
+        watch_kind(
+            &self.snapshot_locations,
+            &apis.snapshot_locations,
+            all(),
+            tasks,
+        );
     }
 
     /// Waits until every kind has been listed once.
@@ -143,6 +164,7 @@ impl Watched {
             self.locations.until_synced(),
             self.restores.until_synced(),
             self.schedules.until_synced(),
+            self.snapshot_locations.until_synced(),
         );
     }
 
@@ -156,6 +178,10 @@ impl Watched {
             (self.locations.synced(), BackupStorageLocation::crd_name()),
             (self.restores.synced(), Restore::crd_name()),
             (self.schedules.synced(), Schedule::crd_name()),
+            (
+                self.snapshot_locations.synced(),
+                VolumeSnapshotLocation::crd_name(),
+            ),
         ]
         .into_iter()
         .filter(|(synced, _)| !synced)
@@ -211,6 +237,8 @@ pub(crate) fn start(
     tasks.spawn("has expired backups removed", run);
     let run = expiry::debris::run(Arc::clone(context), term.clone(), stopping.clone());
     tasks.spawn("removes what dead runs left", run);
+    let run = expiry::pending::run(Arc::clone(context), term.clone(), stopping.clone());
+    tasks.spawn("removes snapshots that no record names", run);
     let run = sync::run(Arc::clone(context), term, stopping);
     tasks.spawn("shows stored backups", run);
     tasks

@@ -1,11 +1,11 @@
-//! What the Config and the BackupStorageLocations say, as plain data. Pure.
+//! What the Config, the BackupStorageLocations and the VolumeSnapshotLocations say, as plain data. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::api::{
     AccessMode, BackupStorageLocation, Config, ConfigFields, DEFAULT_LOCATION, SecretKey,
-    StorageProviderConfig, duration,
+    StorageProviderConfig, VolumeProviderConfig, VolumeSnapshotLocation, duration,
 };
 use crate::server::args;
 use crate::server::objects::Entry;
@@ -22,6 +22,8 @@ pub(crate) struct Overrides {
     pub(crate) backup_sync_period: Option<Duration>,
     /// The name of the default location; empty means `default`.
     pub(crate) default_location: String,
+    /// The snapshot locations, by provider, of backups that name none.
+    pub(crate) default_snapshot_locations: BTreeMap<String, String>,
 }
 
 /// One location, as it is described.
@@ -38,6 +40,15 @@ pub(crate) struct Source {
     pub(crate) problems: Vec<String>,
 }
 
+/// One snapshot location, as it is described.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct SnapshotSource {
+    pub(crate) provider: VolumeProviderConfig,
+    pub(crate) credential: Option<SecretKey>,
+    /// Why it cannot be used, as far as it can be seen from itself.
+    pub(crate) problems: Vec<String>,
+}
+
 /// All of it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Sources {
@@ -45,12 +56,14 @@ pub(crate) struct Sources {
     pub(crate) settings: Result<Settings, Vec<String>>,
     pub(crate) default_location: String,
     pub(crate) locations: BTreeMap<String, Source>,
+    pub(crate) snapshot_locations: BTreeMap<String, SnapshotSource>,
 }
 
 impl Sources {
     pub(crate) fn new(
         config: Option<Entry<Config>>,
         locations: Vec<(String, Entry<BackupStorageLocation>)>,
+        snapshot_locations: Vec<(String, Entry<VolumeSnapshotLocation>)>,
         overrides: &Overrides,
     ) -> Self {
         let fields = match config.map(|entry| entry.object) {
@@ -109,10 +122,28 @@ impl Sources {
                 );
             }
         }
+        let mut snapshots: BTreeMap<String, SnapshotSource> = snapshot_locations
+            .into_iter()
+            .map(|(name, entry)| (name, of_snapshot_resource(entry.object)))
+            .collect();
+        if let Ok(Some(fields)) = &fields
+            && let Some(provider) = &fields.persistent_volume_provider
+        {
+            // As with stores, a resource of the name wins.
+            let of_config = || SnapshotSource {
+                provider: provider.clone(),
+                credential: None,
+                problems: Vec::new(),
+            };
+            snapshots
+                .entry(DEFAULT_LOCATION.to_owned())
+                .or_insert_with(of_config);
+        }
         Self {
             settings,
             default_location,
             locations: sources,
+            snapshot_locations: snapshots,
         }
     }
 
@@ -142,11 +173,7 @@ fn of_resource(location: &BackupStorageLocation, uid: String, sync_period: Durat
             "accessMode: {mode:?} is not known; use ReadWrite or ReadOnly"
         ));
     }
-    if let Some(SecretKey { name, key }) = &spec.credential
-        && (name.is_empty() || key.is_empty())
-    {
-        problems.push("credential: it needs the name of a Secret and a key in it".to_owned());
-    }
+    problems.extend(credential_problem(spec.credential.as_ref()));
     let own_period = match spec.backup_sync_period.as_deref().map(duration::parse) {
         None => None,
         Some(Ok(period)) => Some(period),
@@ -164,6 +191,37 @@ fn of_resource(location: &BackupStorageLocation, uid: String, sync_period: Durat
         resource: Some(uid),
         problems,
     }
+}
+
+fn of_snapshot_resource(
+    location: Result<std::sync::Arc<VolumeSnapshotLocation>, String>,
+) -> SnapshotSource {
+    match location {
+        Ok(location) => {
+            let spec = &location.spec;
+            SnapshotSource {
+                provider: VolumeProviderConfig {
+                    name: spec.provider.clone(),
+                    config: spec.config.clone(),
+                },
+                credential: spec.credential.clone(),
+                problems: credential_problem(spec.credential.as_ref())
+                    .into_iter()
+                    .collect(),
+            }
+        }
+        Err(problem) => SnapshotSource {
+            provider: VolumeProviderConfig::default(),
+            credential: None,
+            problems: vec![problem],
+        },
+    }
+}
+
+fn credential_problem(credential: Option<&SecretKey>) -> Option<String> {
+    let SecretKey { name, key } = credential?;
+    (name.is_empty() || key.is_empty())
+        .then(|| "credential: it needs the name of a Secret and a key in it".to_owned())
 }
 
 /// Returns what is wrong with a Config before its store is asked.
@@ -259,7 +317,7 @@ mod tests {
                 .iter()
                 .map(|name| ((*name).to_owned(), entry(name, Ok(location(|_| {})))))
                 .collect();
-            Sources::new(config, locations, &overrides)
+            Sources::new(config, locations, Vec::new(), &overrides)
         };
         let found = sources(Some("aws"), &[]);
         assert_eq!(found.locations["default"].store.name, "aws");
@@ -292,7 +350,7 @@ mod tests {
             ..Overrides::default()
         };
         let chosen = |locations: &[(String, Entry<BackupStorageLocation>)]| {
-            Sources::new(None, locations.to_vec(), &overrides).default_location
+            Sources::new(None, locations.to_vec(), Vec::new(), &overrides).default_location
         };
         assert_eq!(chosen(&locations), "b");
         assert_eq!(chosen(&locations[..1]), "a");
@@ -315,7 +373,7 @@ mod tests {
                 ),
             ),
         ];
-        let found = Sources::new(None, locations, &Overrides::default()).locations;
+        let found = Sources::new(None, locations, Vec::new(), &Overrides::default()).locations;
         assert!(found["good"].problems.is_empty());
         assert_eq!(found["unreadable"].problems, ["broken"]);
         let fields: Vec<_> = found["odd"]
@@ -331,6 +389,7 @@ mod tests {
         let sources = Sources::new(
             Some(entry("c", Err("broken"))),
             Vec::new(),
+            Vec::new(),
             &Overrides::default(),
         );
         assert_eq!(sources.settings, Err(vec!["broken".to_owned()]));
@@ -345,6 +404,7 @@ mod tests {
             config.status = status;
             Sources::new(
                 Some(entry("c", Ok(config))),
+                Vec::new(),
                 Vec::new(),
                 &Overrides::default(),
             )

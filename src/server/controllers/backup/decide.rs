@@ -45,6 +45,20 @@ pub(crate) enum Decision {
     Fail(String),
 }
 
+impl Decision {
+    /// Refuses for one more reason what would begin or be refused.
+    pub(crate) fn refused_too(self, problem: String) -> Self {
+        match self {
+            Self::Refuse(mut problems) => {
+                problems.push(problem);
+                Self::Refuse(problems)
+            }
+            Self::Run(1) => Self::Refuse(vec![problem]),
+            Self::Nothing | Self::Run(_) | Self::Adopt(_) | Self::Fail(_) => self,
+        }
+    }
+}
+
 /// Decides what to do about a Backup that nobody works on in this process. Only the leader may ask.
 pub(crate) fn decide(backup: &Backup, location: &Location<'_>) -> Decision {
     let status = backup.status.clone().unwrap_or_default();
@@ -129,22 +143,28 @@ fn problems(backup: &Backup) -> Vec<String> {
     let name = backup.metadata.name.as_deref().unwrap_or_default();
     let mut problems = validate::backup(&backup.spec);
     problems.extend(names::check_resource_name(name, "backup").err());
-    if backup.spec.snapshot_volumes == Some(true) {
-        problems.push(
-            "snapshotVolumes: this version of ark cannot snapshot volumes; leave it unset or set it to false"
-                .to_owned(),
-        );
-    }
     problems
 }
 
-/// Returns what is wrong with the snapshot locations that a Backup names; each name comes with its location's provider,
-/// if there is such a location.
-pub(crate) fn snapshot_location_problems(named: &[(String, Option<String>)]) -> Vec<String> {
+/// Chooses the snapshot locations of a Backup: those that it names, and for each other provider the only location of it,
+/// or the default one (ark.md, 4.1).
+///
+/// `providers` has the provider of each location there is; `defaults` the location that counts for a provider that has
+/// several.
+///
+/// # Errors
+/// A sentence for each problem.
+pub(crate) fn choose_snapshot_locations(
+    backup: &Backup,
+    providers: &BTreeMap<String, String>,
+    defaults: &BTreeMap<String, String>,
+) -> Result<Vec<String>, Vec<String>> {
+    let spec = &backup.spec;
     let mut problems = Vec::new();
+    let mut chosen: Vec<String> = Vec::new();
     let mut of_provider: BTreeMap<&str, &str> = BTreeMap::new();
-    for (name, provider) in named {
-        let Some(provider) = provider else {
+    for name in &spec.volume_snapshot_locations {
+        let Some(provider) = providers.get(name) else {
             problems.push(format!(
                 "volumeSnapshotLocations: there is no location {name}; `ark snapshot-location get` lists those there are"
             ));
@@ -155,8 +175,39 @@ pub(crate) fn snapshot_location_problems(named: &[(String, Option<String>)]) -> 
                 "volumeSnapshotLocations: {other} and {name} are both of provider {provider}; name one a provider"
             ));
         }
+        chosen.push(name.clone());
     }
-    problems
+    if spec.snapshot_volumes == Some(false) {
+        return if problems.is_empty() {
+            Ok(spec.volume_snapshot_locations.clone())
+        } else {
+            Err(problems)
+        };
+    }
+    let mut others: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, provider) in providers {
+        // One that cannot be read says no provider; nobody asks for it either.
+        if !provider.is_empty() && !of_provider.contains_key(provider.as_str()) {
+            others.entry(provider).or_default().push(name);
+        }
+    }
+    for (provider, names) in others {
+        match (&names[..], defaults.get(provider)) {
+            (_, Some(default)) if names.contains(&default.as_str()) => chosen.push(default.clone()),
+            ([only], _) => chosen.push((*only).to_owned()),
+            (several, _) => problems.push(format!(
+                "volumeSnapshotLocations: provider {provider} has several locations ({}); name one of them with \
+                 --volume-snapshot-locations, or a default one with `ark server --default-volume-snapshot-locations \
+                 {provider}:NAME`",
+                several.join(", ")
+            )),
+        }
+    }
+    if problems.is_empty() {
+        Ok(chosen)
+    } else {
+        Err(problems)
+    }
 }
 
 pub(crate) fn name_taken(record: &Backup) -> String {
@@ -179,15 +230,22 @@ pub(crate) fn owns(backup: &Backup, record: &Backup) -> bool {
     uids.into_iter().flatten().any(|uid| uid == stored)
 }
 
-/// Returns the patch that writes into a Backup where it is kept; `None` if it says so already.
-pub(crate) fn pinned(backup: &Backup, location: &str) -> Option<Value> {
+/// Returns the patch that writes into a Backup where it is kept, and where its snapshots are; `None` if it says so
+/// already.
+pub(crate) fn pinned(backup: &Backup, location: &str, snapshots: &[String]) -> Option<Value> {
     let label = names::label_value(location);
     let labels = backup.metadata.labels.as_ref();
     let labelled = labels.and_then(|labels| labels.get(labels::STORAGE_LOCATION)) == Some(&label);
-    (backup.spec.storage_location != location || !labelled).then(|| {
+    let spec = &backup.spec;
+    let said = spec.storage_location == location && spec.volume_snapshot_locations == snapshots;
+    (!said || !labelled).then(|| {
+        let mut spec = json!({"storageLocation": location});
+        if !snapshots.is_empty() {
+            spec["volumeSnapshotLocations"] = json!(snapshots);
+        }
         json!({
             "metadata": {"labels": {labels::STORAGE_LOCATION: label}},
-            "spec": {"storageLocation": location},
+            "spec": spec,
         })
     })
 }
@@ -229,6 +287,12 @@ pub(crate) fn taken(
             attempt,
         }),
         cluster_id: Some(cluster_id.to_owned()),
+        // What an earlier attempt left is still to be removed.
+        snapshots_pending: backup
+            .status
+            .as_ref()
+            .map(|status| status.snapshots_pending.clone())
+            .unwrap_or_default(),
         ..BackupStatus::default()
     }
 }

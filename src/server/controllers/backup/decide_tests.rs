@@ -77,7 +77,7 @@ fn decisions() {
 fn every_problem_is_named() {
     let mut bad = backup("1", BackupPhase::New, 0);
     bad.spec.ttl = Some("soon".into());
-    bad.spec.snapshot_volumes = Some(true);
+    bad.spec.volume_policies = Some(crate::api::VolumePolicies::default());
     let reasons = ["no bucket".to_owned()];
     let Decision::Refuse(problems) = decide(&bad, &Location::Unusable(&reasons)) else {
         panic!("not refused");
@@ -155,20 +155,74 @@ fn endings() {
 }
 
 #[test]
-fn snapshot_locations_exist_and_are_one_a_provider() {
-    let named = |all: &[(&str, Option<&str>)]| {
-        let all: Vec<_> = all
-            .iter()
-            .map(|(name, provider)| ((*name).to_owned(), provider.map(str::to_owned)))
-            .collect();
-        snapshot_location_problems(&all)
+fn snapshot_locations_are_one_a_provider() {
+    let map = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        let owned = pairs.iter();
+        owned
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
     };
-    assert!(named(&[("a", Some("aws")), ("b", Some("gcp"))]).is_empty());
-    let missing = named(&[("a", None)]);
-    assert!(missing[0].contains("there is no location a"), "{missing:?}");
-    let twice = named(&[("a", Some("aws")), ("b", Some("aws"))]);
-    assert!(
-        twice[0].contains("a and b are both of provider aws"),
-        "{twice:?}"
-    );
+    let (a, b, g) = (("a", "aws"), ("b", "aws"), ("g", "gcp"));
+    for (named, switch, there, defaults, expected) in [
+        (&[][..], None, &[a, g][..], &[][..], Ok(&["a", "g"][..])),
+        (&["b"], None, &[a, b, g], &[], Ok(&["b", "g"])),
+        (&[], None, &[a, b], &[("aws", "b")], Ok(&["b"])),
+        (
+            &[],
+            None,
+            &[a, b],
+            &[("aws", "gone")],
+            Err("aws has several locations (a, b)"),
+        ),
+        (
+            &[],
+            Some(true),
+            &[a, b],
+            &[],
+            Err("aws has several locations (a, b)"),
+        ),
+        // Whoever wants no snapshots need not choose.
+        (&[], Some(false), &[a, b], &[], Ok(&[])),
+        (
+            &["x"],
+            Some(false),
+            &[a],
+            &[],
+            Err("there is no location x"),
+        ),
+        (
+            &["a", "b"],
+            None,
+            &[a, b],
+            &[],
+            Err("a and b are both of provider aws"),
+        ),
+        // One that cannot be read has no provider.
+        (&[], None, &[a, ("broken", "")], &[], Ok(&["a"])),
+        (&[], None, &[], &[], Ok(&[])),
+    ] {
+        let mut one = backup("1", BackupPhase::New, 0);
+        one.spec.snapshot_volumes = switch;
+        one.spec.volume_snapshot_locations = named.iter().map(|name| (*name).to_owned()).collect();
+        let chosen = choose_snapshot_locations(&one, &map(there), &map(defaults));
+        match expected {
+            Ok(expected) => assert_eq!(chosen.unwrap(), expected),
+            Err(part) => {
+                let problems = chosen.unwrap_err();
+                assert!(problems[0].contains(part), "{problems:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn notes_of_earlier_attempts_are_kept() {
+    let mut one = backup("1", BackupPhase::InProgress, 1);
+    let note = crate::api::SnapshotNote {
+        token: "t".into(),
+        ..crate::api::SnapshotNote::default()
+    };
+    one.status.as_mut().unwrap().snapshots_pending = vec![note.clone()];
+    let status = taken(&one, "me", 2, "cluster", Timestamp::UNIX_EPOCH);
+    assert_eq!(status.snapshots_pending, [note]);
 }

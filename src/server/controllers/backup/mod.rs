@@ -2,6 +2,8 @@
 
 pub(crate) mod decide;
 mod hooks;
+mod ledger;
+mod snapshots;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,16 +12,16 @@ use tokio::sync::watch;
 use tracing::Instrument as _;
 
 use self::decide::{Decision, Location};
+use self::snapshots::Unruled;
 use super::Context;
 use super::attend::attend;
 use super::dispatch::{Controller, Outcome, Task};
 use super::malformed;
 use crate::api::error::chain;
-use crate::api::{Backup, BackupPhase, BackupStatus, Progress, VolumeSnapshotLocation};
+use crate::api::{Backup, BackupPhase, BackupStatus, Progress};
 use crate::server::engines::{self, BackupRun, CommitError, HookNotes, RunError, StoredBackup};
 use crate::server::leader::{Standing, Term};
 use crate::server::metrics::Ending;
-use crate::server::objects::parse;
 use crate::server::run_log::RunLog;
 use crate::server::settings::{Place, Whereabouts, location_of};
 use crate::server::status::{self, Read, StatusError};
@@ -107,17 +109,36 @@ impl Backups {
         notes: HookNotes,
         term: &Term,
     ) -> Outcome {
-        let backup = &read.object;
-        if !self.wants(backup) {
+        if !self.wants(&read.object) {
             return Outcome::Done;
         }
+        let (with_policies, policies_problem) = match self.policies(read).await {
+            Ok(read) => (read, None),
+            Err(Unruled::Problem(problem)) => (None, Some(problem)),
+            Err(Unruled::Unwritten(outcome)) => return outcome,
+        };
+        let read = with_policies.as_deref().unwrap_or(read);
+        let backup = &read.object;
         let status = backup.status.clone().unwrap_or_default();
-        let Some((decision, place)) = self.decide(task, backup).await else {
+        let Some((mut decision, place)) = self.decide(task, backup).await else {
             return Outcome::Retry;
         };
+        if let Some(problem) = policies_problem {
+            decision = decision.refused_too(problem);
+        }
+        let mut snapshot_locations = backup.spec.volume_snapshot_locations.clone();
+        if decision == Decision::Run(1) {
+            match self.choose_snapshot_locations(backup).await {
+                Ok(Some(Ok(chosen))) => snapshot_locations = chosen,
+                Ok(Some(Err(problems))) => decision = Decision::Refuse(problems),
+                // They are being looked at.
+                Ok(None) => decision = Decision::Nothing,
+                Err(outcome) => return outcome,
+            }
+        }
         let ending = match (decision, place) {
             (Decision::Run(attempt), Some(place)) => {
-                return match self.pin(read, &place).await {
+                return match self.pin(read, &place, &snapshot_locations).await {
                     Ok(read) => Box::pin(self.run(task, &read, &place, attempt, notes, term)).await,
                     Err(error) => Outcome::of_write(Self::KIND, &task.name, Err(error)),
                 };
@@ -156,7 +177,10 @@ impl Backups {
                 self.context
                     .metrics
                     .backup_ends(backup.schedule().unwrap_or_default(), Ending::Failure);
-                decide::failed(&status, reason, self.context.clock.now())
+                BackupStatus {
+                    snapshots_pending: self.remove_pending(backup).await,
+                    ..decide::failed(&status, reason, self.context.clock.now())
+                }
             }
         };
         let result = read
@@ -212,45 +236,17 @@ impl Backups {
                 }
             },
         };
-        let mut decision = decide::decide(backup, &location);
-        if decision == Decision::Run(1) {
-            match self.snapshot_locations(backup).await {
-                Ok(named) => {
-                    let problems = decide::snapshot_location_problems(&named);
-                    if !problems.is_empty() {
-                        decision = Decision::Refuse(problems);
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(backup = task.name, %error, "cannot read its snapshot locations");
-                    return None;
-                }
-            }
-        }
-        Some((decision, place.cloned()))
+        Some((decide::decide(backup, &location), place.cloned()))
     }
 
-    /// Returns the snapshot locations that a Backup names, with the providers of those that exist.
-    async fn snapshot_locations(
+    /// Writes into a Backup where it is kept, so that it stays there when other locations become the default ones.
+    async fn pin(
         &self,
-        backup: &Backup,
-    ) -> Result<Vec<(String, Option<String>)>, kube::Error> {
-        let mut named = Vec::new();
-        for name in &backup.spec.volume_snapshot_locations {
-            let found = self.context.apis.snapshot_locations.get_opt(name).await?;
-            let provider = found.map(|object| {
-                parse::<VolumeSnapshotLocation>(&object)
-                    .map(|location| location.spec.provider)
-                    .unwrap_or_default()
-            });
-            named.push((name.clone(), provider));
-        }
-        Ok(named)
-    }
-
-    /// Writes into a Backup where it is kept, so that it stays there when another location becomes the default.
-    async fn pin(&self, read: &Read<Backup>, place: &Place) -> Result<Read<Backup>, StatusError> {
-        let patch = decide::pinned(&read.object, &place.name);
+        read: &Read<Backup>,
+        place: &Place,
+        snapshots: &[String],
+    ) -> Result<Read<Backup>, StatusError> {
+        let patch = decide::pinned(&read.object, &place.name, snapshots);
         match patch {
             None => Ok(read.clone()),
             Some(patch) => read.patch(&self.context.apis.backups, patch).await,
@@ -346,7 +342,11 @@ impl Backups {
             holder: &context.identity,
             cluster_id: &context.cluster_id,
             start,
-            ledger: run.ledger(&context.apis.backups),
+            ledger: Arc::new(run.ledger(&context.apis.backups, hooks::HOOKS_OWED)),
+            snapshot_ledger: Arc::new(
+                run.ledger(&context.apis.backups, snapshots::SNAPSHOTS_PENDING),
+            ),
+            snapshotters: &context.snapshotters(),
             earlier_hooks: run.earlier_hooks.clone(),
         };
         let engine = engines::backup(&request, &progress, &cancel);
@@ -363,12 +363,10 @@ impl Backups {
 
     /// Stores the log and makes the backup count, if it is still ours to make.
     async fn commit(&self, run: &Run<'_>, mut stored: StoredBackup, log: &RunLog) -> End {
-        let (warnings, errors) = (
-            stored.results.warnings.count(),
-            stored.results.errors.count(),
-        );
+        let results = stored.results();
+        let (warnings, errors) = (results.warnings.count(), results.errors.count());
         tracing::info!(
-            items = stored.items,
+            items = stored.items(),
             warnings,
             errors,
             "everything is stored; the backup is committed next"
@@ -387,15 +385,22 @@ impl Backups {
         }
         let mut status = decide::finished(
             &run.status,
-            stored.parts.clone(),
+            stored.parts().to_vec(),
             warnings,
             errors,
-            stored.items,
+            stored.items(),
             self.context.clock.now(),
         );
         let some = |count: u64| Some(count).filter(|count| *count > 0);
-        status.hooks_attempted = some(stored.hooks.attempted);
-        status.hooks_failed = some(stored.hooks.failed);
+        let (hooks, volumes) = (stored.hooks(), stored.volumes());
+        status.hooks_attempted = some(hooks.attempted);
+        status.hooks_failed = some(hooks.failed);
+        status.volume_snapshots_attempted = some(volumes.attempted);
+        if volumes.attempted > 0 {
+            status.volume_snapshots_completed = Some(volumes.completed);
+        }
+        status.volumes_skipped = some(volumes.skipped);
+        status.snapshots_pending = stored.pending().to_vec();
         let record = record(run.backup, &status);
         let committed = stored.commit(&record).await;
         let Err(error) = committed else {
@@ -503,8 +508,18 @@ impl Backups {
     /// Writes the end of a run until that has succeeded, unless another server has the run.
     async fn write_end(&self, run: &Run<'_>, end: &BackupStatus) -> Outcome {
         let change = |now: &Backup| {
-            let holder = now.status.as_ref().and_then(|status| status.run.as_ref());
-            (holder == run.status.run.as_ref()).then(|| end.clone())
+            let status = now.status.as_ref();
+            let holder = status.and_then(|status| status.run.as_ref());
+            (holder == run.status.run.as_ref()).then(|| {
+                let mut end = end.clone();
+                // The run's own list counts: snapshots that could not be removed are still to be.
+                if !end.phase.is_usable()
+                    && let Some(status) = status
+                {
+                    end.snapshots_pending.clone_from(&status.snapshots_pending);
+                }
+                end
+            })
         };
         let api = &self.context.apis.backups;
         let Task { name, uid, .. } = run.task;

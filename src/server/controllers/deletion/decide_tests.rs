@@ -11,6 +11,7 @@ fn request(phase: DeleteBackupRequestPhase, uid: Option<&str>) -> DeleteBackupRe
         },
         spec: DeleteBackupRequestSpec {
             backup_name: "b".into(),
+            ..DeleteBackupRequestSpec::default()
         },
         status: Some(DeleteBackupRequestStatus {
             phase,

@@ -19,7 +19,7 @@ use crate::api::{
     Backup, BackupPhase, DeleteBackupRequest, DeleteBackupRequestPhase as Phase,
     DeleteBackupRequestStatus, Restore, RestorePhase, labels, names,
 };
-use crate::server::engines::Removal;
+use crate::server::engines::{self, Removal};
 use crate::server::events::Happening;
 use crate::server::leader::{Standing, Term};
 use crate::server::objects::parse;
@@ -68,6 +68,8 @@ struct Deletion<'a> {
     /// The UID in the stored record.
     owner: String,
     restores: Vec<(String, String)>,
+    /// Whether its snapshots stay.
+    keep_snapshots: bool,
     /// Where it is stored; `None` for one that never was.
     place: Option<&'a Place>,
 }
@@ -193,6 +195,7 @@ impl Deletions {
                         .into_iter()
                         .map(|(name, uid, _)| (name, uid))
                         .collect(),
+                    keep_snapshots: request.spec.keep_snapshots,
                     place: place.map(AsRef::as_ref),
                 };
                 return self.delete(read, &deletion).await;
@@ -358,12 +361,15 @@ impl Deletions {
         Ok(())
     }
 
-    /// Removes stored data, restores and resource; returns what could not be removed.
+    /// Removes snapshots, stored data, restores and resource; returns what could not be removed.
     async fn remove(&self, deletion: &Deletion<'_>) -> Vec<String> {
-        let mut errors = match deletion.place {
-            Some(place) => self.remove_stored(deletion, place).await,
-            None => Vec::new(),
-        };
+        let mut errors = self.remove_snapshots(deletion).await;
+        // What is stored is all that knows of the snapshots.
+        if errors.is_empty()
+            && let Some(place) = deletion.place
+        {
+            errors = self.remove_stored(deletion, place).await;
+        }
         let apis = &self.context.apis;
         if errors.is_empty()
             && let Some(backup) = deletion.backup
@@ -373,6 +379,30 @@ impl Deletions {
                 "the resource of backup {} could not be removed: {error}",
                 backup.name
             ));
+        }
+        errors
+    }
+
+    /// Removes the snapshots that the record names, and those that no record does.
+    async fn remove_snapshots(&self, deletion: &Deletion<'_>) -> Vec<String> {
+        if deletion.keep_snapshots {
+            tracing::warn!(backup = deletion.name, "its snapshots stay, as was asked");
+            return Vec::new();
+        }
+        let snapshotters = self.context.snapshotters();
+        let mut errors = Vec::new();
+        if let Some(place) = deletion.place {
+            let location = &place.location;
+            let removed = location.delete_snapshots(deletion.name, &deletion.owner, &snapshotters);
+            errors.extend(removed.await);
+        }
+        if let Some(backup) = deletion.backup {
+            let left = engines::remove_pending_snapshots(&snapshotters, &backup.object).await;
+            errors.extend(left.into_iter().map(|(_, problem)| problem));
+        }
+        for error in &mut errors {
+            error
+                .push_str("; `ark backup delete --keep-snapshots` removes the backup without them");
         }
         errors
     }

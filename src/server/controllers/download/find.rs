@@ -187,22 +187,7 @@ fn not_found(problems: Vec<String>, unseen: Vec<String>) -> Found {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::settings::{Known, Settings};
-
-    fn known(locations: &[(&str, LocationState)]) -> World {
-        World::Known(Arc::new(Known {
-            settings: Settings {
-                restore_only: false,
-                priorities: Vec::new(),
-                sync_period: std::time::Duration::from_mins(1),
-            },
-            default_location: "default".into(),
-            locations: locations
-                .iter()
-                .map(|(name, state)| ((*name).to_owned(), state.clone()))
-                .collect(),
-        }))
-    }
+    use crate::server::settings::testing::known;
 
     #[test]
     fn what_cannot_be_looked_for_is_said_and_what_will_be_is_waited_for() {

@@ -207,6 +207,7 @@ fn kept(facts: &Facts<'_>) -> BTreeSet<String> {
 pub(crate) fn request((name, uid): &Id) -> DeleteBackupRequest {
     let spec = DeleteBackupRequestSpec {
         backup_name: name.clone(),
+        ..DeleteBackupRequestSpec::default()
     };
     let mut request = DeleteBackupRequest::new(&request_name(uid), spec);
     let labels = [

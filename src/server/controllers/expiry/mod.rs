@@ -6,6 +6,7 @@
 
 pub(crate) mod debris;
 mod decide;
+pub(crate) mod pending;
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -15,6 +15,7 @@ use tracing::Instrument as _;
 use self::decide::{Decision, Source};
 use super::Context;
 use super::attend::attend;
+use super::config_map;
 use super::dispatch::{Controller, Outcome, Task};
 use super::malformed;
 use crate::api::error::chain;
@@ -261,7 +262,8 @@ impl Restores {
             .namespace
             .as_deref()
             .unwrap_or_default();
-        let rules = modifiers::read(&self.context.cluster, namespace, name).await;
+        let cluster = &self.context.cluster;
+        let rules = config_map::read(cluster, namespace, name, modifiers::WHAT).await;
         let rules = rules.map_err(Unruled::Problem)?;
         let patch = modifiers::patch(name, &rules);
         match read.patch(&self.context.apis.restores, patch).await {

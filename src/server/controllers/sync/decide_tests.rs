@@ -189,7 +189,7 @@ fn only_what_stands_for_something_stored_here_goes_with_it() {
     use BackupPhase::{Completed, Deleting, Failed, InProgress, New, PartiallyFailed};
     let mut going = backup("u", Completed);
     going.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
-    for (resource, goes) in [
+    for (resource, goes) in vec![
         (backup("u", Completed), true),
         (backup("u", PartiallyFailed), true),
         (synced("u", Completed), true),

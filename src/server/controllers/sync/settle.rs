@@ -242,7 +242,11 @@ impl Look {
                 InDefault::Pending | InDefault::NoAnswer => return Err(Settled::again(None)),
             }
         }
-        let Some(patch) = pinned(&read.object, &self.place.name) else {
+        let Some(patch) = pinned(
+            &read.object,
+            &self.place.name,
+            &read.object.spec.volume_snapshot_locations,
+        ) else {
             return Ok(());
         };
         let patched = read.patch(&self.context.apis.backups, patch).await;

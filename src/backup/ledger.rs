@@ -1,4 +1,5 @@
-//! Which pods' post hooks are still owed, kept outside of this process, so that they run even if it dies.
+//! Lists that are kept outside of this process, so that the next server knows what this one owed: post hooks, and
+//! snapshots that no record names yet.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -6,87 +7,102 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::api::HookOwed;
-
-/// Where the list of owed post hooks is kept.
+/// Where such a list is kept.
 #[async_trait]
-pub trait HookLedger: fmt::Debug + Send + Sync {
+pub trait Ledger<T>: fmt::Debug + Send + Sync {
     /// Replaces the list, and returns when that is safe.
     ///
     /// # Errors
     /// A sentence; the list may be the old or the new one then.
-    async fn write(&self, owed: Vec<HookOwed>) -> Result<(), String>;
+    async fn write(&self, entries: Vec<T>) -> Result<(), String>;
 }
 
 /// The list, and what of it is written.
 #[derive(Debug)]
-pub(super) struct Account {
-    ledger: Arc<dyn HookLedger>,
-    owed: Mutex<Owed>,
+pub(super) struct Account<T> {
+    ledger: Arc<dyn Ledger<T>>,
+    list: Mutex<List<T>>,
     /// Up to which change the list is written. Whoever writes holds this.
     written: tokio::sync::Mutex<u64>,
 }
 
-#[derive(Debug, Default)]
-struct Owed {
-    pods: BTreeSet<HookOwed>,
+#[derive(Debug)]
+struct List<T> {
+    entries: BTreeSet<T>,
     changes: u64,
 }
 
-impl Account {
-    pub(super) fn new(ledger: Arc<dyn HookLedger>) -> Self {
+impl<T: Clone + Ord + Send + Sync> Account<T> {
+    /// Takes the list as it is written already.
+    pub(super) fn new(ledger: Arc<dyn Ledger<T>>, entries: Vec<T>) -> Self {
         Self {
             ledger,
-            owed: Mutex::default(),
+            list: Mutex::new(List {
+                entries: entries.into_iter().collect(),
+                changes: 0,
+            }),
             written: tokio::sync::Mutex::new(0),
         }
     }
 
-    /// Notes that a pod's post hooks are owed. Its pre hooks may run only after this.
-    pub(super) async fn owe(&self, pod: &HookOwed) -> Result<(), String> {
+    /// Returns the list.
+    pub(super) fn entries(&self) -> Vec<T> {
+        self.change_unwritten(|_| {}).0
+    }
+
+    /// Notes an entry. What it is about may begin only after this.
+    pub(super) async fn owe(&self, entry: &T) -> Result<(), String> {
         let noted = self
-            .change(|pods| {
-                pods.insert(pod.clone());
+            .change(|entries| {
+                entries.insert(entry.clone());
             })
             .await;
         if noted.is_err() {
-            self.change_unwritten(|pods| {
-                pods.remove(pod);
+            self.change_unwritten(|entries| {
+                entries.remove(entry);
             });
         }
         noted
     }
 
-    /// Notes that a pod's post hooks have run.
-    pub(super) async fn paid(&self, pod: &HookOwed) -> Result<(), String> {
-        self.change(|pods| {
-            pods.remove(pod);
+    /// Puts one entry in the place of another.
+    pub(super) async fn replace(&self, old: &T, new: &T) -> Result<(), String> {
+        self.change(|entries| {
+            entries.remove(old);
+            entries.insert(new.clone());
+        })
+        .await
+    }
+
+    /// Notes that nothing is owed of these entries any more.
+    pub(super) async fn paid(&self, paid: &[T]) -> Result<(), String> {
+        self.change(|entries| {
+            for entry in paid {
+                entries.remove(entry);
+            }
         })
         .await
     }
 
     /// Changes the list and writes it. Changes that come while another is being written share the next write.
-    async fn change(&self, change: impl FnOnce(&mut BTreeSet<HookOwed>)) -> Result<(), String> {
+    async fn change(&self, change: impl FnOnce(&mut BTreeSet<T>)) -> Result<(), String> {
         let (_, mine) = self.change_unwritten(change);
         let mut written = self.written.lock().await;
         if *written >= mine {
             return Ok(());
         }
-        let (pods, changes) = self.change_unwritten(|_| {});
-        self.ledger.write(pods).await?;
+        let (entries, changes) = self.change_unwritten(|_| {});
+        self.ledger.write(entries).await?;
         *written = changes;
         Ok(())
     }
 
     /// Changes the list; returns it, and the number of the change.
-    fn change_unwritten(
-        &self,
-        change: impl FnOnce(&mut BTreeSet<HookOwed>),
-    ) -> (Vec<HookOwed>, u64) {
-        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut owed.pods);
-        owed.changes += 1;
-        (owed.pods.iter().cloned().collect(), owed.changes)
+    fn change_unwritten(&self, change: impl FnOnce(&mut BTreeSet<T>)) -> (Vec<T>, u64) {
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut list.entries);
+        list.changes += 1;
+        (list.entries.iter().cloned().collect(), list.changes)
     }
 }
 
@@ -95,6 +111,7 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
+    use crate::api::HookOwed;
 
     /// Keeps what is written, each write when it is let.
     #[derive(Debug)]
@@ -113,7 +130,7 @@ mod tests {
     }
 
     #[async_trait]
-    impl HookLedger for Memory {
+    impl Ledger<HookOwed> for Memory {
         async fn write(&self, owed: Vec<HookOwed>) -> Result<(), String> {
             self.let_through.acquire().await.unwrap().forget();
             let names = owed.into_iter().map(|owed| owed.pod).collect();
@@ -135,13 +152,13 @@ mod tests {
     #[tokio::test]
     async fn changes_that_meet_share_a_write() {
         let memory = memory(0, false);
-        let account = Account::new(Arc::clone(&memory) as _);
+        let account = Account::new(Arc::clone(&memory) as _, Vec::new());
         let (a, b, c) = (pod("a"), pod("b"), pod("c"));
         let all = async { tokio::join!(account.owe(&a), account.owe(&b), account.owe(&c)) };
         let release = async { memory.let_through.add_permits(9) };
         let (noted, ()) = tokio::join!(all, release);
         assert_eq!(noted, (Ok(()), Ok(()), Ok(())));
-        account.paid(&b).await.unwrap();
+        account.paid(&[b]).await.unwrap();
         // All three were noted before the first write, which is only let through then.
         assert_eq!(
             *memory.writes.lock().unwrap(),
@@ -152,7 +169,7 @@ mod tests {
     #[tokio::test]
     async fn what_could_not_be_noted_is_not_owed() {
         let memory = memory(9, true);
-        let account = Account::new(Arc::clone(&memory) as _);
+        let account = Account::new(Arc::clone(&memory) as _, Vec::new());
         assert!(account.owe(&pod("a")).await.is_err());
         assert!(account.owe(&pod("b")).await.is_err());
         assert_eq!(*memory.writes.lock().unwrap(), [vec!["a"], vec!["b"]]);

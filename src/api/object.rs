@@ -3,22 +3,22 @@
 use serde_json::{Map, Value};
 
 /// An object as parsed JSON.
-pub(crate) type Object = Map<String, Value>;
+pub type Object = Map<String, Value>;
 
 /// Returns the object at `path`, if each step of it is one.
-pub(crate) fn at<'a>(object: &'a Object, path: &[&str]) -> Option<&'a Object> {
+pub fn at<'a>(object: &'a Object, path: &[&str]) -> Option<&'a Object> {
     path.iter()
         .try_fold(object, |inner, key| inner.get(*key)?.as_object())
 }
 
 /// Returns the object at `path` for changes, if each step of it is one.
-pub(crate) fn at_mut<'a>(object: &'a mut Object, path: &[&str]) -> Option<&'a mut Object> {
+pub fn at_mut<'a>(object: &'a mut Object, path: &[&str]) -> Option<&'a mut Object> {
     path.iter()
         .try_fold(object, |inner, key| inner.get_mut(*key)?.as_object_mut())
 }
 
 /// Returns the object at `path` for changes, making each step that is missing or null.
-pub(crate) fn ensure<'a>(object: &'a mut Object, path: &[&str]) -> Option<&'a mut Object> {
+pub fn ensure<'a>(object: &'a mut Object, path: &[&str]) -> Option<&'a mut Object> {
     path.iter().try_fold(object, |inner, key| {
         let value = inner.entry(*key).or_insert(Value::Null);
         if value.is_null() {
@@ -29,7 +29,7 @@ pub(crate) fn ensure<'a>(object: &'a mut Object, path: &[&str]) -> Option<&'a mu
 }
 
 /// Returns the string at `path`; the empty string if there is none.
-pub(crate) fn text<'a>(object: &'a Object, path: &[&str]) -> &'a str {
+pub fn text<'a>(object: &'a Object, path: &[&str]) -> &'a str {
     let Some((last, before)) = path.split_last() else {
         return "";
     };
@@ -39,7 +39,7 @@ pub(crate) fn text<'a>(object: &'a Object, path: &[&str]) -> &'a str {
 }
 
 /// Returns the objects in the list at `path`.
-pub(crate) fn list<'a>(
+pub fn list<'a>(
     object: &'a Object,
     path: &'a [&'a str],
 ) -> impl Iterator<Item = &'a Object> + use<'a> {
@@ -51,7 +51,7 @@ pub(crate) fn list<'a>(
 }
 
 /// Returns the objects in the list at `path` for changes.
-pub(crate) fn list_mut<'a>(
+pub fn list_mut<'a>(
     object: &'a mut Object,
     path: &'a [&'a str],
 ) -> impl Iterator<Item = &'a mut Object> + use<'a> {
@@ -63,7 +63,7 @@ pub(crate) fn list_mut<'a>(
 }
 
 /// Removes `keys` from the object at `path`, and the object itself once it is empty.
-pub(crate) fn remove(object: &mut Object, path: &[&str], keys: &[&str]) {
+pub fn remove(object: &mut Object, path: &[&str], keys: &[&str]) {
     let Some(inner) = at_mut(object, path) else {
         return;
     };
