@@ -137,6 +137,8 @@ pub mod labels {
     pub const KEEP_NEWEST: &str = "ark.heptio.com/keep-newest";
     /// Annotation of a Backup: the ConfigMap that its volume policies were read from.
     pub const VOLUME_POLICIES: &str = "ark.heptio.com/volume-policies";
+    /// Annotation of a restored volume that got another name: the one it had.
+    pub const ORIGINAL_VOLUME: &str = "ark.heptio.com/original-pv-name";
     /// Annotation of a claim: `true` or `false`, whether its volume is snapshot, whatever policies say.
     pub const SNAPSHOT_VOLUME: &str = "backup.ark.heptio.com/snapshot-volume";
     /// Finalizer that Ark 0.7 put on backups. Nobody acts on it any more, so that it is only taken off.

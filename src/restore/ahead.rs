@@ -14,6 +14,7 @@ use super::open::Opened;
 use super::plan::{PlannedType, RestorePlan, Volume};
 use super::select::Contents;
 use super::transform::Facts;
+use super::volumes::OldVolume;
 use super::{RestoreRequest, needs};
 use crate::api::object::{self, Object};
 
@@ -39,6 +40,7 @@ pub(super) fn facts(request: &RestoreRequest, plan: &mut RestorePlan) -> Facts {
         storage_classes: request.spec.storage_class_mapping.clone(),
         preserve_node_ports: request.spec.preserve_node_ports == Some(true),
         references: BTreeMap::new(),
+        renamed_volumes: HashMap::new(),
     }
 }
 
@@ -219,10 +221,27 @@ pub(super) async fn read_volumes(opened: &Opened) -> Result<Vec<Volume>, String>
                     &object,
                     &["spec", "persistentVolumeReclaimPolicy"],
                 ) == "Delete",
+                labels: object::at(&object, &["metadata", "labels"])
+                    .into_iter()
+                    .flatten()
+                    .map(|(key, value)| (key.clone(), value.clone()))
+                    .collect(),
                 claim: Some((claim("namespace"), claim("name")))
                     .filter(|(_, name)| !name.is_empty()),
             });
         }
     }
     Ok(volumes)
+}
+
+/// Returns what the volumes of claims were like, by the claims' namespace and name.
+pub(super) fn old_volumes(volumes: Vec<Volume>) -> HashMap<(String, String), OldVolume> {
+    let of_claims = volumes.into_iter().filter_map(|volume| {
+        let old = OldVolume {
+            kept: !volume.deleted_with_claim,
+            labels: volume.labels,
+        };
+        Some((volume.claim?, old))
+    });
+    of_claims.collect()
 }

@@ -3,13 +3,14 @@
 //! The definitions come first and are awaited, then the namespaces, then wave after wave. Within a wave objects are
 //! read frame by frame and created side by side, one request each; only what is there already costs a second one.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::api::ExistingResourcePolicy;
@@ -23,7 +24,8 @@ use super::patience::Patience;
 use super::plan::{NamespaceStep, PlannedType, RestorePlan, Step};
 use super::report::{Outcome, Report};
 use super::transform::Facts;
-use super::{RestoreOptions, definitions, waves};
+use super::volumes::{Awaited, OldVolume, Sources};
+use super::{RestoreOptions, definitions, volumes, waves};
 
 /// How long after a definition came into force its type may take to be listed.
 const DISCOVERY_LAG: Duration = Duration::from_secs(30);
@@ -50,6 +52,16 @@ pub(super) struct Applier<'a> {
     pub(super) later: Queue,
     /// Service accounts that Pods have waited for in vain.
     pub(super) lost_accounts: Mutex<HashSet<String>>,
+    /// Where the data of volumes comes from.
+    pub(super) sources: Sources,
+    /// What the volumes of claims were like, by the claims' original namespace and name.
+    pub(super) old_volumes: HashMap<(String, String), OldVolume>,
+    /// Volumes whose claims get new, empty ones.
+    pub(super) emptied: HashSet<String>,
+    /// The zones of the target's nodes, once somebody wants to know them.
+    pub(super) zones: OnceCell<BTreeSet<String>>,
+    /// Claims that are looked at in the end.
+    pub(super) awaited: Mutex<Vec<Awaited>>,
     /// Targets that could not be had; nothing can go into them.
     pub(super) lost_namespaces: HashSet<String>,
     /// Targets that were there before.
@@ -272,6 +284,17 @@ impl Applier<'_> {
     pub(super) fn namespace_of(&self, step: &Step) -> Option<&str> {
         let original = self.opened.entries()[step.entry].namespace.as_deref()?;
         Some(self.facts.target_namespace(original))
+    }
+
+    /// Returns the name of an object in the target.
+    pub(super) fn name_of(&self, step: &Step) -> &str {
+        let name = &*self.opened.entries()[step.entry].name;
+        if self.sources.renamed.is_empty()
+            || self.types[step.planned_type].group_resource != volumes::VOLUMES
+        {
+            return name;
+        }
+        self.sources.renamed.get(name).map_or(name, String::as_str)
     }
 
     /// Makes sure of each namespace once (cases 18 to 21).

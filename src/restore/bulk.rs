@@ -84,7 +84,7 @@ impl Applier<'_> {
         for step in steps {
             let namespace = self.namespace_of(step);
             if namespace.is_none_or(|namespace| self.old_namespaces.contains(namespace)) {
-                let name = &self.opened.entries()[step.entry].name;
+                let name = self.name_of(step);
                 let of_type = types.entry(step.planned_type).or_default();
                 of_type.add(namespace, name, *step);
             } else {

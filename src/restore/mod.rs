@@ -19,6 +19,7 @@
 //! - `existing`, `bulk`, `compare`: what becomes of what is there already, and whether it is the same;
 //! - `patience`, `later`, `obstacles`: what is tried again, when, and for how long; `width`: how much of it at once;
 //! - `rules`: the page that lists all this;
+//! - `volumes`: how data comes back from snapshots;
 //! - `report`: how warnings, errors and progress are kept.
 
 mod after;
@@ -57,7 +58,7 @@ mod volumes;
 mod waves;
 mod width;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -69,6 +70,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, Progress, Results};
 use crate::archive::Limits;
 use crate::cluster::{Cluster, Discovery};
+use crate::providers::snapshotters::Snapshotters;
 use crate::storage::Location;
 
 use self::apply::Applier;
@@ -82,6 +84,7 @@ use self::report::{Finished, Report};
 pub use self::rules::page as rules_page;
 use self::select::Contents;
 use self::transform::Facts;
+use self::volumes::{OldVolume, Sources};
 
 /// A restore to carry out.
 #[derive(Clone, Debug)]
@@ -97,6 +100,8 @@ pub struct RestoreRequest {
     pub spec: api::RestoreSpec,
     /// The backup's stored record: its status names the parts.
     pub backup: api::Backup,
+    /// The server's snapshotters.
+    pub snapshotters: Snapshotters,
 }
 
 /// How restores are carried out.
@@ -118,6 +123,8 @@ pub struct RestoreOptions {
     pub refused_timeout: Duration,
     /// The same for an object whose webhook or aggregated API does not answer.
     pub unavailable_timeout: Duration,
+    /// How long a provider may take to make a volume, and a claim to get its filled one.
+    pub snapshot_timeout: Duration,
 }
 
 impl Default for RestoreOptions {
@@ -130,6 +137,7 @@ impl Default for RestoreOptions {
             definition_timeout: Duration::from_mins(10),
             refused_timeout: Duration::from_mins(1),
             unavailable_timeout: Duration::from_mins(5),
+            snapshot_timeout: Duration::from_mins(10),
         }
     }
 }
@@ -234,6 +242,7 @@ async fn carry_out(
 
     let facts = Facts {
         references: planned.references,
+        renamed_volumes: planned.sources.renamed.clone(),
         ..ahead::facts(request, &mut plan)
     };
     let mut applier = Applier {
@@ -253,6 +262,11 @@ async fn carry_out(
         modifiers: planned.modifiers,
         later: Queue::default(),
         lost_accounts: Mutex::default(),
+        sources: planned.sources,
+        old_volumes: planned.old_volumes,
+        emptied: std::mem::take(&mut plan.emptied),
+        zones: tokio::sync::OnceCell::new(),
+        awaited: Mutex::default(),
     };
     if request.spec.dry_run == Some(true) {
         let found = applier.preview(&plan).await.map_err(failed)?;
@@ -269,6 +283,7 @@ async fn carry_out(
         });
     }
     applier.run(&plan).await;
+    applier.settle_claims().await;
     for line in applier.modifiers.idle() {
         applier.report.warn_all(line);
     }
@@ -282,6 +297,9 @@ struct Planned {
     plan: RestorePlan,
     modifiers: Modifiers,
     references: BTreeMap<String, Vec<String>>,
+    sources: Sources,
+    /// What the volumes of claims were like, by the claims' original namespace and name.
+    old_volumes: HashMap<(String, String), OldVolume>,
 }
 
 /// Makes the plan, and checks the rest of the request. Nothing is written.
@@ -297,15 +315,29 @@ async fn make_plan(
         results: Box::default(),
     };
     let spec = &request.spec;
-    let volumes = ahead::read_volumes(opened).await.map_err(failed)?;
+    let read = ahead::read_volumes(opened).await.map_err(failed)?;
+    if spec.restore_pvs == Some(true) && request.snapshotters.locations().is_empty() {
+        return Err(RestoreError::Refused(vec![
+            "restorePVs is true, but there is no snapshot location to restore volumes from; make one with `ark \
+             snapshot-location create`"
+                .to_owned(),
+        ]));
+    }
     let nothing = HashSet::new();
+    let (ways, mut sources) = volumes::ways(
+        opened.volumes(),
+        spec,
+        (&request.name, &request.uid),
+        &request.snapshotters,
+    );
+    sources.renamed = volumes::look_for_copies(cluster, &read, spec, &sources).await;
     let mut planning = plan::Facts {
         entries: opened.entries(),
-        volumes: &volumes,
+        volumes: &read,
         needed: &nothing,
         spec,
         target,
-        snapshots: opened.volumes(),
+        ways: &ways,
         priorities: &options.priorities,
     };
     let needed = match spec.with_dependencies {
@@ -337,6 +369,8 @@ async fn make_plan(
         plan,
         modifiers,
         references,
+        sources,
+        old_volumes: ahead::old_volumes(read),
     })
 }
 

@@ -6,7 +6,7 @@ mod planner;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::api::{RestoreSpec, Results, VolumeSnapshot};
+use crate::api::{RestoreSpec, Results};
 use crate::archive::{IndexEntry, TypeKey};
 use crate::cluster::{ApiType, Discovery};
 
@@ -16,6 +16,7 @@ use super::convert::{self, Convert};
 use super::owners::PlannedOwner;
 use super::rules::Told;
 use super::select::{self, Contents};
+use super::volumes::Way;
 
 /// What is done, for the page of rules.
 pub(super) const TOLD: &[Told] = &[
@@ -69,8 +70,8 @@ pub(super) struct Facts<'a> {
     pub(super) spec: &'a RestoreSpec,
     /// What the target offers.
     pub(super) target: &'a Discovery,
-    /// What the backup did with its volumes.
-    pub(super) snapshots: &'a [VolumeSnapshot],
+    /// How the data of volumes comes back, by their name, of those that had some saved.
+    pub(super) ways: &'a BTreeMap<String, Way>,
     /// Types to restore first.
     pub(super) priorities: &'a [String],
 }
@@ -82,6 +83,8 @@ pub(super) struct Volume {
     pub(super) name: String,
     /// Whether it goes when its claim goes.
     pub(super) deleted_with_claim: bool,
+    /// Its labels.
+    pub(super) labels: BTreeMap<String, serde_json::Value>,
     /// Namespace and name of its claim.
     pub(super) claim: Option<(String, String)>,
 }
@@ -99,8 +102,10 @@ pub(super) struct RestorePlan {
     pub(super) has_definitions: bool,
     /// Those of the objects that own others, by their stored UID.
     pub(super) owners: HashMap<Box<str>, PlannedOwner>,
-    /// Volumes whose claims get new ones.
+    /// Volumes that are not restored, since their claims get new ones.
     pub(super) provisioned_anew: HashSet<String>,
+    /// Those of them whose data does not come back.
+    pub(super) emptied: HashSet<String>,
     /// What is left out in silence: number of objects by type and reason.
     pub(super) left_out: BTreeMap<(String, &'static str), u64>,
     /// What is known before the start.

@@ -158,13 +158,12 @@ impl Applier<'_> {
         body: Body,
         targets: &HashMap<&str, Target>,
     ) -> PlanItem {
-        let entry = &self.opened.entries()[step.entry];
         let planned = &self.types[step.planned_type];
         let namespace = self.namespace_of(step);
         let mut item = PlanItem {
             resource: planned.group_resource.clone(),
             namespace: namespace.unwrap_or_default().to_owned(),
-            name: entry.name.to_string(),
+            name: self.name_of(step).to_owned(),
             action: PlanAction::Create,
             reason: String::new(),
             unchecked: String::new(),
@@ -214,6 +213,7 @@ impl Applier<'_> {
             }
             Some((_, Target::There)) | None => self.preview_create(&prepared, &mut item).await,
         }
+        self.preview_data(step, &mut item).await;
         item
     }
 

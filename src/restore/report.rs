@@ -252,8 +252,7 @@ impl<'a> Report<'a> {
         if !emptied.is_empty() {
             emptied.sort();
             results.warnings.add_ark(format!(
-                "persistentvolumeclaims {}: their volumes had reclaim policy Delete and there is no snapshot that \
-                 this server can restore; they get new, empty volumes",
+                "persistentvolumeclaims {}: the data of their volumes does not come back; they get new, empty volumes",
                 list_names(&emptied)
             ));
         }

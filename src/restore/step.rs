@@ -72,11 +72,44 @@ impl Applier<'_> {
     pub(super) async fn restore(&self, step: &Step, body: Body, found: Option<&Bytes>) -> Outcome {
         let entry = &self.opened.entries()[step.entry];
         let outcome = match self.prepare(step, body) {
-            Ok(prepared) => self.bring(step, &prepared, found).await,
+            Ok(prepared) => self.bring_with_data(step, prepared, found).await,
             Err(unprepared) => unprepared.outcome,
         };
         if matches!(outcome, Outcome::Failed | Outcome::LeftOut) {
             self.owners.is_lost(&entry.uid);
+        }
+        outcome
+    }
+
+    /// Brings an object, after its data.
+    async fn bring_with_data(
+        &self,
+        step: &Step,
+        mut prepared: Prepared<'_>,
+        found: Option<&Bytes>,
+    ) -> Outcome {
+        let Prepared {
+            group_resource,
+            namespace,
+            name,
+            ..
+        } = prepared;
+        let data = match self.bring_data(step, &mut prepared, found).await {
+            Ok(data) => data,
+            Err(why) => {
+                let problem =
+                    format!("its data cannot be brought back, so it is not created: {why}");
+                self.report
+                    .fail_object(namespace, group_resource, name, &problem);
+                return Outcome::Failed;
+            }
+        };
+        let outcome = self.bring(step, &prepared, found).await;
+        if outcome == Outcome::Failed
+            && let Some(left) = data.left_over()
+        {
+            self.report
+                .warn(namespace, format!("{group_resource} {name}: {left}"));
         }
         outcome
     }
@@ -227,10 +260,9 @@ impl Applier<'_> {
         if afterwards.status.is_none() && after::keeps_state(group_resource, &object) {
             self.report.drops_status(group_resource);
         }
-        let emptied = group_resource == "persistentvolumeclaims"
+        let emptied = group_resource == volumes::CLAIMS
             && self
-                .facts
-                .provisioned_anew
+                .emptied
                 .contains(object::text(&object, &["spec", "volumeName"]));
         transform::by_type(&mut object, group_resource, &self.facts);
         if let Err(problem) = self.modifiers.apply(&planned.modifiers, entry, &mut object) {
@@ -263,7 +295,7 @@ impl Applier<'_> {
             api_type,
             kind,
             namespace,
-            name: &entry.name,
+            name: self.name_of(step),
             body: body.into(),
             emptied,
             stored_uid: &entry.uid,

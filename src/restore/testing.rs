@@ -1,12 +1,19 @@
-//! Entries and types for the tests of this room.
+//! Entries, types and snapshotters for the tests of this room.
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::api::object::Object;
 use crate::archive::{BodyKind, IndexEntry, TypeKey};
 use crate::cluster::ApiType;
+use crate::providers::snapshotter::{
+    DataSource, FillClaims, Fit, MakeVolumes, Restores, SnapshotCapabilities, SnapshotError,
+    SnapshotErrorKind, SnapshotId, SnapshotRequest, SnapshotState, SourceRequest, Volume,
+    VolumeHandle, VolumeId, VolumeInfo, VolumeRequest, VolumeSnapshotter,
+};
+use crate::providers::snapshotters::SnapshotLocation;
 
 /// Takes JSON for an object.
 pub(super) fn object(value: Value) -> Object {
@@ -63,4 +70,87 @@ fn kind(resource: &str) -> String {
     letters.next().map_or_else(String::new, |first| {
         first.to_uppercase().chain(letters).collect()
     })
+}
+
+/// A snapshotter that only says how it would bring data back.
+#[derive(Debug)]
+pub(super) struct Snapshots {
+    pub(super) fills: bool,
+}
+
+pub(super) fn snapshot_location(
+    name: &str,
+    provider: &str,
+    snapshotter: Arc<Snapshots>,
+) -> SnapshotLocation {
+    SnapshotLocation {
+        name: name.into(),
+        provider: provider.into(),
+        snapshotter: Ok(snapshotter),
+    }
+}
+
+fn no<T>() -> Result<T, SnapshotError> {
+    Err(SnapshotError::new(SnapshotErrorKind::NotSupported, "no"))
+}
+
+#[async_trait]
+impl VolumeSnapshotter for Snapshots {
+    fn capabilities(&self) -> SnapshotCapabilities {
+        SnapshotCapabilities::default()
+    }
+
+    async fn check(&self) -> Result<(), SnapshotError> {
+        no()
+    }
+
+    async fn fits(&self, _: Volume<'_>) -> Result<Fit, SnapshotError> {
+        no()
+    }
+
+    async fn info(&self, _: &VolumeHandle) -> Result<VolumeInfo, SnapshotError> {
+        no()
+    }
+
+    async fn create_snapshot(&self, _: &SnapshotRequest<'_>) -> Result<SnapshotId, SnapshotError> {
+        no()
+    }
+
+    async fn find_snapshots(&self, _: &str) -> Result<Vec<SnapshotId>, SnapshotError> {
+        no()
+    }
+
+    async fn snapshot_states(&self, _: &[SnapshotId]) -> Result<Vec<SnapshotState>, SnapshotError> {
+        no()
+    }
+
+    async fn delete_snapshot(&self, _: &SnapshotId) -> Result<(), SnapshotError> {
+        no()
+    }
+
+    fn restores(&self) -> Restores<'_> {
+        if self.fills {
+            Restores::Claims(self)
+        } else {
+            Restores::Volumes(self)
+        }
+    }
+}
+
+#[async_trait]
+impl MakeVolumes for Snapshots {
+    async fn create_volume(&self, _: &VolumeRequest<'_>) -> Result<VolumeId, SnapshotError> {
+        no()
+    }
+
+    async fn set_volume(&self, _: &mut Object, _: &VolumeId) -> Result<(), SnapshotError> {
+        no()
+    }
+}
+
+#[async_trait]
+impl FillClaims for Snapshots {
+    async fn offer(&self, _: &SourceRequest<'_>) -> Result<DataSource, SnapshotError> {
+        no()
+    }
 }

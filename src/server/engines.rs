@@ -599,6 +599,7 @@ pub(crate) struct RestoreRun<'a> {
     pub(crate) restore: &'a Restore,
     pub(crate) record: &'a Backup,
     pub(crate) priorities: &'a [String],
+    pub(crate) snapshotters: &'a Snapshotters,
 }
 
 /// A restore that went through.
@@ -635,6 +636,7 @@ pub(crate) async fn restore(
             ..run.restore.spec.clone()
         },
         backup: run.record.clone(),
+        snapshotters: run.snapshotters.clone(),
     };
     let options = RestoreOptions {
         priorities: run.priorities.to_vec(),

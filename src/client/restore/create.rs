@@ -42,10 +42,13 @@ pub struct RestoreCreateArgs {
     scope: ScopeArgs,
     #[command(flatten)]
     changes: ChangeArgs,
-    /// Whether to restore volumes from their snapshots, which this version cannot do: only false is taken
+    /// Whether to restore volumes from their snapshots [default: where there is one]
     #[arg(long, value_name = "BOOL", value_parser = optional_bool, num_args = 0..=1, require_equals = true,
           default_missing_value = "true")]
     restore_volumes: Option<OptionalBool>,
+    /// Give claims whose data does not come from a snapshot new, empty volumes
+    #[arg(long)]
+    empty_volumes: bool,
     /// Do not label restored objects with the names of the restore and its backup
     #[arg(long)]
     no_labels: bool,
@@ -249,6 +252,7 @@ fn request(args: &RestoreCreateArgs, namespace: &str, now: Timestamp) -> anyhow:
         namespace_mapping: problems.take(namespace_mappings(&args.namespace_mappings)),
         label_selector: selection.label_selector,
         restore_pvs: args.restore_volumes.and_then(|given| given.0),
+        empty_volumes: args.empty_volumes.then_some(true),
         include_cluster_resources: selection.include_cluster_resources,
         label_restored: args.no_labels.then_some(false),
         allow_empty: selection.allow_empty,

@@ -9,6 +9,7 @@ use crate::archive::{IndexEntry, TypeKey};
 use crate::cluster::{Discovery, FailedGroup};
 use crate::restore::report::list_names;
 use crate::restore::select::{ClusterScoped, Selection};
+use crate::restore::volumes::Way;
 use crate::restore::{convert, derived, owners, waves};
 
 const API_SERVICES: &str = "apiservices.apiregistration.k8s.io";
@@ -197,7 +198,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Adds the volumes of chosen claims (case 23) and takes out those that go with their claim (case 56).
+    /// Adds the volumes of chosen claims (case 23), and takes out those whose claims get new ones (cases 55, 56).
     fn choose_volumes(&mut self) {
         let mut entries: HashMap<&str, usize> = HashMap::new();
         let mut claims: HashSet<(&str, &str)> = HashSet::new();
@@ -217,7 +218,8 @@ impl<'a> Planner<'a> {
         }
         let may_add = self.selection.cluster_scoped != ClusterScoped::Nothing
             && self.selection.admits_type("persistentvolumes");
-        let mut snapshots = Vec::new();
+        let empty = self.facts.spec.empty_volumes == Some(true);
+        let mut lost: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for volume in self.facts.volumes {
             let Some(&at) = entries.get(volume.name.as_str()) else {
                 continue;
@@ -226,27 +228,42 @@ impl<'a> Planner<'a> {
                 claims.contains(&(namespace.as_str(), name.as_str()))
             });
             self.chosen[at] |= claimed && may_add;
-            if self.facts.spec.restore_pvs != Some(false)
-                && self
-                    .facts
-                    .snapshots
-                    .iter()
-                    .any(|one| one.has_data() && one.spec.persistent_volume_name == volume.name)
-                && (claimed || self.chosen[at])
-            {
-                snapshots.push(volume.name.as_str());
+            let wanted = claimed || self.chosen[at];
+            match self.facts.ways.get(&volume.name) {
+                // The new one takes its place, whatever became of the old one.
+                Some(Way::Volume) => continue,
+                Some(Way::Claim) => {
+                    self.plan.provisioned_anew.insert(volume.name.clone());
+                    self.chosen[at] = false;
+                    continue;
+                }
+                Some(Way::Lost(why)) => {
+                    if wanted {
+                        lost.entry(why).or_default().push(&volume.name);
+                    }
+                    if !empty {
+                        // An empty one in its place would be taken for it.
+                        self.chosen[at] &= !volume.deleted_with_claim;
+                        continue;
+                    }
+                }
+                None => {}
             }
-            if volume.deleted_with_claim {
+            if volume.deleted_with_claim || (empty && volume.claim.is_some()) {
                 self.plan.provisioned_anew.insert(volume.name.clone());
+                self.plan.emptied.insert(volume.name.clone());
                 self.chosen[at] = false;
             }
         }
-        let results = &mut self.plan.results;
-        if !snapshots.is_empty() {
-            results.errors.cluster.push(format!(
-                "persistentvolumes {}: the backup recorded snapshots of them, which this server cannot restore from; \
-                 their data is not restored",
-                list_names(&snapshots)
+        let instead = if empty {
+            "their claims get new, empty volumes"
+        } else {
+            "their claims get no other volume, unless --empty-volumes says so"
+        };
+        for (why, names) in lost {
+            self.plan.results.errors.cluster.push(format!(
+                "persistentvolumes {}: the data is not brought back, {instead}: {why}",
+                list_names(&names)
             ));
         }
     }

@@ -47,6 +47,7 @@ fn volumes() -> Vec<Volume> {
     let volume = |name: &str, deleted_with_claim| Volume {
         name: name.into(),
         deleted_with_claim,
+        labels: BTreeMap::new(),
         claim: Some(("zoo".into(), name.into())),
     };
     vec![volume("kept", false), volume("lost", true)]
@@ -63,7 +64,7 @@ fn run(entries: &[IndexEntry], spec: RestoreSpec) -> Result<RestorePlan, Vec<Str
         needed: &HashSet::new(),
         spec: &spec,
         target: &target(),
-        snapshots: &[],
+        ways: &BTreeMap::new(),
         priorities: &[],
     })
 }
@@ -265,29 +266,69 @@ fn a_selection_of_nothing_is_refused() {
 }
 
 #[test]
-fn recorded_snapshots_are_not_passed_over_in_silence() {
+fn volumes_come_back_in_the_way_that_they_can() {
     let entries = zoo();
-    let spec = RestoreSpec {
-        backup_name: "b".into(),
-        ..RestoreSpec::default()
-    };
-    let plan = plan(&Facts {
-        entries: &entries,
-        volumes: &volumes(),
-        needed: &HashSet::new(),
-        spec: &spec,
-        target: &target(),
-        snapshots: &[VolumeSnapshot::of_early(
-            "kept",
-            &crate::api::VolumeBackupInfo {
-                snapshot_id: "s".into(),
-                ..crate::api::VolumeBackupInfo::default()
-            },
-        )],
-        priorities: &[],
-    })
-    .unwrap();
-    assert_eq!(plan.results.errors.cluster.len(), 1);
+    let lost = || Way::Lost("no provider".to_owned());
+    // Of each volume whether it is restored, whether its claim gets a new one, and whether that is an empty one.
+    let (as_it_was, not_at_all) = ((true, false, false), (false, false, false));
+    let (filled, emptied) = ((false, true, false), (false, true, true));
+    for (kept, went, empty_volumes, fate_of_kept, fate_of_went, errors) in [
+        (None, None, None, as_it_was, emptied, 0),
+        (None, None, Some(true), emptied, emptied, 0),
+        (
+            Some(Way::Volume),
+            Some(Way::Volume),
+            None,
+            as_it_was,
+            as_it_was,
+            0,
+        ),
+        (
+            Some(Way::Volume),
+            Some(Way::Volume),
+            Some(true),
+            as_it_was,
+            as_it_was,
+            0,
+        ),
+        (Some(Way::Claim), Some(Way::Claim), None, filled, filled, 0),
+        // What was lost with its claim is not made up for by an empty one.
+        (Some(lost()), Some(lost()), None, as_it_was, not_at_all, 1),
+        (Some(lost()), Some(lost()), Some(true), emptied, emptied, 1),
+    ] {
+        let spec = RestoreSpec {
+            backup_name: "b".into(),
+            empty_volumes,
+            ..RestoreSpec::default()
+        };
+        let ways = [("kept", &kept), ("lost", &went)];
+        let ways: BTreeMap<String, Way> = ways
+            .into_iter()
+            .filter_map(|(name, way)| Some((name.to_owned(), way.clone()?)))
+            .collect();
+        let plan = plan(&Facts {
+            entries: &entries,
+            volumes: &volumes(),
+            needed: &HashSet::new(),
+            spec: &spec,
+            target: &target(),
+            ways: &ways,
+            priorities: &[],
+        })
+        .unwrap();
+        let fate = |name: &str| {
+            let mut steps = plan.waves.iter().flatten();
+            let restored = steps.any(|step| {
+                let entry = &entries[step.entry];
+                entry.type_key.resource == "persistentvolumes" && &*entry.name == name
+            });
+            let anew = plan.provisioned_anew.contains(name);
+            (restored, anew, plan.emptied.contains(name))
+        };
+        assert_eq!(fate("kept"), fate_of_kept, "{kept:?} {empty_volumes:?}");
+        assert_eq!(fate("lost"), fate_of_went, "{went:?} {empty_volumes:?}");
+        assert_eq!(plan.results.errors.cluster.len(), errors, "{kept:?}");
+    }
 }
 
 #[test]
@@ -310,7 +351,7 @@ fn pods_know_whether_their_job_comes_back() {
         needed: &HashSet::new(),
         spec: &spec,
         target: &Discovery::from_types(types, Vec::new()),
-        snapshots: &[],
+        ways: &BTreeMap::new(),
         priorities: &[],
     })
     .unwrap();
@@ -351,7 +392,7 @@ fn what_is_needed_comes_unless_the_request_keeps_it_out() {
             needed: &HashSet::from([1, 2]),
             spec: &spec,
             target: &target,
-            snapshots: &[],
+            ways: &BTreeMap::new(),
             priorities: &[],
         })
         .unwrap();
@@ -405,7 +446,7 @@ fn types_whose_api_may_come_up_are_kept() {
             needed: &HashSet::new(),
             spec: &spec,
             target: &Discovery::from_types(types, failed.into_iter().collect()),
-            snapshots: &[],
+            ways: &BTreeMap::new(),
             priorities: &[],
         })
         .unwrap();

@@ -39,6 +39,8 @@ pub(crate) struct Facts {
     pub(crate) marks: Vec<(&'static str, String)>,
     /// Names of the persistent volumes that are not restored because their claims shall get new ones.
     pub(crate) provisioned_anew: HashSet<String>,
+    /// Volumes that get another name.
+    pub(crate) renamed_volumes: HashMap<String, String>,
     /// Which storage class takes the place of which.
     pub(crate) storage_classes: BTreeMap<String, String>,
     /// Fields that name namespaces, by the full name of their type.
@@ -190,8 +192,20 @@ pub(crate) const RULES: &[Rule] = &[
     Rule {
         types: &["persistentvolumeclaims"],
         cases: "49, 56",
-        says: "asks for a new volume if its own went with it (reclaim policy Delete, no snapshot)",
+        says: "asks for a new volume if its own went with it (reclaim policy Delete, no snapshot), or with `--empty-volumes`",
         apply: Do(volumes::provision_anew),
+    },
+    Rule {
+        types: &["persistentvolumes"],
+        cases: "52",
+        says: "one made from a snapshot for a mapped namespace gets another name, `ark-clone-...`, if its own is taken",
+        apply: Do(volumes::rename_volume),
+    },
+    Rule {
+        types: &["persistentvolumeclaims"],
+        cases: "50",
+        says: "names its volume by that name",
+        apply: Do(volumes::name_volume),
     },
     Rule {
         types: &["persistentvolumes", "persistentvolumeclaims"],

@@ -2,11 +2,12 @@
 //!
 //! A volume with reclaim policy Retain is created again as it was, still meant for its claim, and the two find each
 //! other by name (case 57). One with policy Delete went with its claim: it is not created, and the claim gets a new one
-//! (case 56; the plan decides which ones, see [`Facts::provisioned_anew`]).
+//! (case 56; the plan decides which ones, see [`Facts::provisioned_anew`]). `restore/volumes` has how data comes back.
 
 use serde_json::Value;
 
 use super::Facts;
+use crate::api::labels;
 use crate::api::object::{self, Object};
 
 const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
@@ -47,5 +48,29 @@ pub(super) fn provision_anew(claim: &mut Object, facts: &Facts) {
         .contains(object::text(claim, &["spec", "volumeName"]))
     {
         object::remove(claim, &["spec"], &["volumeName"]);
+    }
+}
+
+/// Case 52: the volume is another one than that of its name.
+pub(super) fn rename_volume(volume: &mut Object, facts: &Facts) {
+    let old = object::text(volume, &["metadata", "name"]).to_owned();
+    let Some(new) = facts.renamed_volumes.get(&old) else {
+        return;
+    };
+    if let Some(metadata) = object::at_mut(volume, &["metadata"]) {
+        metadata.insert("name".to_owned(), Value::from(new.as_str()));
+    }
+    if let Some(annotations) = object::ensure(volume, &["metadata", "annotations"]) {
+        annotations.insert(labels::ORIGINAL_VOLUME.to_owned(), Value::from(old));
+    }
+}
+
+/// Case 50: a claim names its volume as that is called now.
+pub(super) fn name_volume(claim: &mut Object, facts: &Facts) {
+    let old = object::text(claim, &["spec", "volumeName"]);
+    if let Some(new) = facts.renamed_volumes.get(old)
+        && let Some(spec) = object::at_mut(claim, &["spec"])
+    {
+        spec.insert("volumeName".to_owned(), Value::from(new.as_str()));
     }
 }

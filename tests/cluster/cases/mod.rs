@@ -27,6 +27,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use ark::api::{Progress, RestoreSpec, ResultList};
 use ark::cluster::{ApiType, Cluster, Discovery};
+use ark::providers::snapshotters::Snapshotters;
 use ark::restore::{self, RestoreError, RestoreOptions, RestoreOutcome, RestoreRequest};
 use ark::storage::Location;
 use serde_json::Value;
@@ -182,6 +183,7 @@ impl<'plane> Case<'plane> {
                 ..spec
             },
             backup: record.map_err(|error| failed(error.to_string()))?.backup,
+            snapshotters: Snapshotters::default(),
         };
         restore::run(
             &self.cluster,

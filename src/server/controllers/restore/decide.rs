@@ -141,14 +141,7 @@ fn problems(restore: &Restore) -> Vec<String> {
         // As it was asked for: with a schedule alone.
         spec.backup_name.clear();
     }
-    let mut problems = validate::restore(&spec);
-    if restore.spec.restore_pvs == Some(true) {
-        problems.push(
-            "restorePVs: this version of ark cannot restore volumes from snapshots; leave it unset or set it to false"
-                .to_owned(),
-        );
-    }
-    problems
+    validate::restore(&spec)
 }
 
 fn source_problems(name: &str, source: &Source<'_>) -> Vec<String> {

@@ -138,13 +138,6 @@ fn a_schedule_stands_for_its_newest_backup() {
 }
 
 #[test]
-fn snapshots_cannot_be_asked_for() {
-    let mut one = restore(RestorePhase::New, 0);
-    one.spec.restore_pvs = Some(true);
-    assert_eq!(word(&decide(&one, &Source::Unknown)), "refuse");
-}
-
-#[test]
 fn the_cluster_and_the_location_together() {
     let good = record(BackupPhase::Completed);
     let mut early = record(BackupPhase::Failed);

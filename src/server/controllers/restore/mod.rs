@@ -447,6 +447,7 @@ impl Restores {
             restore: run.restore,
             record: run.record,
             priorities: run.priorities,
+            snapshotters: &context.snapshotters(),
         };
         let engine = engines::restore(&request, progress, &cancel);
         attend(

@@ -8,18 +8,14 @@ use serde_json::{Value, json};
 
 use crate::cluster::ClusterError;
 
-use super::apply::Applier;
-use super::step::Prepared;
+use super::VOLUMES;
 use crate::api::object::{self, Object};
-
-/// The type of claims.
-pub(super) const CLAIMS: &str = "persistentvolumeclaims";
-/// The type of volumes.
-const VOLUMES: &str = "persistentvolumes";
+use crate::restore::apply::Applier;
+use crate::restore::step::Prepared;
 
 impl Applier<'_> {
     /// Has the volume of a claim that was just created forget the claim of the same name that it had before.
-    pub(super) async fn hand_over_volume(&self, prepared: &Prepared<'_>, uid: &str) {
+    pub(in crate::restore) async fn hand_over_volume(&self, prepared: &Prepared<'_>, uid: &str) {
         let Ok(claim) = serde_json::from_slice::<Object>(&prepared.body) else {
             return;
         };
