@@ -30,6 +30,7 @@ pub mod namespace;
 pub mod objects;
 pub mod pods;
 pub mod proxy;
+pub mod snapshotter_conformance;
 pub mod stored;
 pub mod webhook;
 
