@@ -12,7 +12,7 @@ use futures::TryStreamExt as _;
 use serde_json::{Value, json};
 
 use crate::breaks::{what_is_cut_off_leaves_nothing, write_over_short_breaks};
-use crate::support::azurite::{ACCOUNT, Azurite, Front, Scheme, token};
+use crate::support::azurite::{ACCOUNT, Azurite, Scheme, token};
 use crate::support::proxy::{Behaviour, Proxy};
 use crate::support::unique_name;
 
@@ -109,7 +109,7 @@ async fn azurite_keeps_every_promise() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_promise_is_kept_over_tls_with_a_workload_identity() {
     let azurite = Azurite::start(Scheme::Https).await.unwrap();
-    let front = Front::to(&azurite).await.unwrap();
+    let front = azurite.front().await.unwrap();
     let container = unique_name("stores");
     azurite.create_container(&container).await.unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -128,7 +128,7 @@ async fn every_promise_is_kept_over_tls_with_a_workload_identity() {
         gives(&token("https://storage.azure.com"))
     })
     .await;
-    let (endpoint, public) = (azurite.endpoint(), front.endpoint());
+    let (endpoint, public) = (azurite.endpoint(), Azurite::endpoint_at(&front));
     let certificate = azurite.certificate();
     let config = config(
         &container,
@@ -381,8 +381,12 @@ async fn a_machines_identity_is_asked_next_door() {
 #[tokio::test(flavor = "multi_thread")]
 async fn trouble_that_passes_is_waited_for() {
     let azurite = Azurite::start(Scheme::Http).await.unwrap();
-    let front = Front::to(&azurite).await.unwrap();
-    let store = open(&azurite, &[("storageAccountURI", &front.endpoint())]).await;
+    let front = azurite.front().await.unwrap();
+    let store = open(
+        &azurite,
+        &[("storageAccountURI", &Azurite::endpoint_at(&front))],
+    )
+    .await;
     for status in [503, 429] {
         front.trouble(status, 2);
         store.put("a", Bytes::from_static(b"x")).await.unwrap();

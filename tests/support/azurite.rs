@@ -2,23 +2,19 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use http::StatusCode;
 use ring::hmac;
 use serde_json::json;
-use tokio::task::JoinHandle;
 
 use super::control_plane::assets;
 use super::control_plane::ports;
 use super::control_plane::process::{Janitor, Lifetime, Process, Start};
+use super::front::Front;
 use super::{unique_name, wait_until};
 
 /// The one account that it has.
@@ -139,6 +135,16 @@ impl Azurite {
         self.port
     }
 
+    /// Starts something that answers over plain HTTP and passes on what it is asked.
+    pub async fn front(&self) -> Result<Front> {
+        Front::to(self.address(), self.client.clone()).await
+    }
+
+    /// Returns the account's address at a front.
+    pub fn endpoint_at(front: &Front) -> String {
+        format!("{}/{ACCOUNT}", front.address())
+    }
+
     /// Returns the account's key.
     pub fn key(&self) -> &str {
         &self.key
@@ -218,97 +224,4 @@ pub fn token(audience: &str) -> String {
         })),
         URL_SAFE_NO_PAD.encode("signature")
     )
-}
-
-#[derive(Debug)]
-struct Rules {
-    upstream: String,
-    client: reqwest::Client,
-    trouble: Mutex<(u16, usize)>,
-}
-
-/// Something that answers over plain HTTP and passes on what it is asked, unless it is told to be in trouble.
-#[derive(Debug)]
-pub struct Front {
-    rules: Arc<Rules>,
-    port: u16,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Front {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Front {
-    pub async fn to(azurite: &Azurite) -> Result<Self> {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        let port = listener.local_addr()?.port();
-        let rules = Arc::new(Rules {
-            upstream: azurite.address(),
-            client: azurite.client.clone(),
-            trouble: Mutex::new((0, 0)),
-        });
-        let router = axum::Router::new()
-            .fallback(pass_on)
-            .with_state(Arc::clone(&rules));
-        let task = tokio::spawn(async move {
-            let _ended = axum::serve(listener, router).await;
-        });
-        Ok(Self { rules, port, task })
-    }
-
-    /// Returns the account's address there.
-    pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}/{ACCOUNT}", self.port)
-    }
-
-    /// Answers the next `times` requests with a status and nothing else.
-    pub fn trouble(&self, status: u16, times: usize) {
-        *self
-            .rules
-            .trouble
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = (status, times);
-    }
-}
-
-async fn pass_on(State(rules): State<Arc<Rules>>, request: Request) -> Response {
-    {
-        let mut trouble = rules.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        if trouble.1 > 0 {
-            trouble.1 -= 1;
-            return StatusCode::from_u16(trouble.0)
-                .unwrap_or_default()
-                .into_response();
-        }
-    }
-    let (parts, body) = request.into_parts();
-    let path = parts
-        .uri
-        .path_and_query()
-        .map_or("/", http::uri::PathAndQuery::as_str);
-    let body = axum::body::to_bytes(body, usize::MAX)
-        .await
-        .unwrap_or_default();
-    let mut headers = parts.headers;
-    headers.remove("host");
-    let answer = rules
-        .client
-        .request(parts.method, format!("{}{path}", rules.upstream))
-        .headers(headers)
-        .body(body)
-        .send()
-        .await;
-    match answer {
-        Ok(answer) => {
-            let (status, mut headers) = (answer.status(), answer.headers().clone());
-            headers.remove("transfer-encoding");
-            headers.remove("connection");
-            let body = Body::from_stream(answer.bytes_stream());
-            (status, headers, body).into_response()
-        }
-        Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
-    }
 }

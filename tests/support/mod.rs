@@ -22,6 +22,7 @@ pub mod ark;
 #[cfg(feature = "azure")]
 pub mod azurite;
 pub mod control_plane;
+pub mod front;
 #[cfg(feature = "gcp")]
 pub mod gcs;
 #[cfg(feature = "aws")]
