@@ -50,6 +50,7 @@ async fn main() -> Result<ExitCode> {
             let more = [Tool::Minio, Tool::FakeGcs, Tool::Helm];
             assets::ensure(&[&assets::PLANE[..], &more].concat())?;
             assets::ensure_azurite()?;
+            assets::ensure_moto()?;
             assets::ensure_rsa_key()?;
         }
         ["up"] => up().await?,

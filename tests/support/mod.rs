@@ -27,6 +27,8 @@ pub mod front;
 pub mod gcs;
 #[cfg(feature = "aws")]
 pub mod minio;
+#[cfg(feature = "aws")]
+pub mod moto;
 pub mod namespace;
 pub mod objects;
 pub mod pods;

@@ -220,6 +220,59 @@ pub fn ensure_azurite() -> Result<PathBuf> {
     Ok(program)
 }
 
+/// Installs moto, Amazon's services pretended, unless it is there already; returns the Python that runs it.
+///
+/// It is a package for Python, pinned with all that it needs in `tests/control-plane/moto`.
+pub fn ensure_moto() -> Result<PathBuf> {
+    let home = home();
+    let folder = home.join("moto");
+    fs::create_dir_all(home.join("stamps"))?;
+    let _held_until_the_end = lock(&home.join("lock"))?;
+    let requirements = module_folder("moto").join("requirements.txt");
+    let stamp = home.join("stamps/moto");
+    let python = folder.join("bin/python");
+    let mut hash = Sha256::new();
+    hash.update(fs::read(&requirements).context("read moto's requirements.txt")?);
+    let digest = hex(hash);
+    if python.is_file() && fs::read_to_string(&stamp).is_ok_and(|stamp| stamp == digest) {
+        return Ok(python);
+    }
+    say("installing moto");
+    let install: [(&Path, &[&str]); 2] = [
+        (Path::new("python3"), &["-m", "venv", "--clear"]),
+        // Nothing of these packages runs while they are installed.
+        (
+            &python,
+            &[
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--require-hashes",
+                "--no-deps",
+                "--only-binary=:all:",
+                "-r",
+            ],
+        ),
+    ];
+    for ((program, args), last) in install.into_iter().zip([&folder, &requirements]) {
+        let status = Command::new(program)
+            .args(args)
+            .arg(last)
+            .stdout(Stdio::null())
+            .status()
+            .context(
+                "run python3: the tests of the aws provider need Python 3.10 or newer, with venv and pip, in the PATH",
+            )?;
+        if !status.success() {
+            bail!("installing moto in {} failed: {status}", folder.display());
+        }
+    }
+    fs::write(&stamp, digest).context("write moto's stamp")?;
+    Ok(python)
+}
+
 /// Makes an RSA key and a certificate of its own for it, of this machine alone, and returns their files: key,
 /// certificate. The crypto library of the tests makes none; Go, which builds their programs, comes with a program that
 /// does.
