@@ -48,7 +48,8 @@ fn with<'a>(crates: &'a BTreeSet<String>, beginnings: &[&str]) -> Vec<&'a String
 }
 
 /// What the names of each provider's own crates begin with.
-const SDKS: [(&str, &[&str]); 2] = [
+const SDKS: [(&str, &[&str]); 3] = [
+    ("aws", &["aws-"]),
     ("gcp", &["google-cloud-", "gaxi"]),
     ("azure", &["azure_", "typespec", "http-types"]),
 ];

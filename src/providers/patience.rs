@@ -1,4 +1,4 @@
-//! How long every cloud's store is waited for: a short outage is bridged, an unreachable store is soon told.
+//! How long every cloud is waited for: a short outage is bridged, an unreachable store is soon told.
 
 use std::time::Duration;
 
@@ -17,7 +17,6 @@ pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(200);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 /// The pauses between the repetitions of one request.
-#[cfg(any(feature = "gcp", feature = "azure"))]
 #[derive(Debug)]
 pub(super) struct Patience {
     ends: tokio::time::Instant,
@@ -25,7 +24,6 @@ pub(super) struct Patience {
     left: usize,
 }
 
-#[cfg(any(feature = "gcp", feature = "azure"))]
 impl Patience {
     pub(super) fn new() -> Self {
         Self {

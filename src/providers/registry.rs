@@ -24,7 +24,10 @@ pub const AVAILABLE: &[&str] = &[
 pub const FEATURES: &[&str] = &["aws", "azure", "gcp"];
 
 /// The providers whose volumes this build can snapshot.
-pub const SNAPSHOTTERS: &[&str] = &[];
+pub const SNAPSHOTTERS: &[&str] = &[
+    #[cfg(feature = "aws")]
+    "aws",
+];
 
 /// The snapshotters that a build can leave out; each is named like its feature.
 pub const SNAPSHOTTER_FEATURES: &[&str] = &["aws", "azure", "csi", "gcp"];
@@ -76,6 +79,8 @@ pub async fn open_snapshotter(
 ) -> Result<Arc<dyn VolumeSnapshotter>, SnapshotError> {
     let invalid = |message: String| SnapshotError::new(SnapshotErrorKind::Invalid, message);
     match config.name.as_str() {
+        #[cfg(feature = "aws")]
+        "aws" => super::aws::ec2::open(config, environment),
         "" => Err(invalid(format!(
             "provider is not set; it can be {}",
             SNAPSHOTTERS.join(" or ")

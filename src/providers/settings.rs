@@ -31,6 +31,10 @@ impl From<Invalid> for SnapshotError {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings<'a> {
     /// The field that holds them, for messages.
+    #[cfg_attr(
+        not(any(feature = "aws", feature = "gcp", feature = "azure")),
+        expect(dead_code, reason = "only cloud providers read values of some form")
+    )]
     at: &'static str,
     config: &'a BTreeMap<String, String>,
 }
@@ -50,7 +54,10 @@ impl<'a> Settings<'a> {
     }
 
     /// Takes the settings of a snapshotter's provider that knows the keys `accepted`.
-    #[expect(dead_code, reason = "snapshotters come with the next commits")]
+    #[cfg_attr(
+        not(feature = "aws"),
+        expect(dead_code, reason = "only clouds have snapshotters with settings")
+    )]
     pub(super) fn of_snapshotter(
         config: &'a VolumeProviderConfig,
         accepted: &[&str],

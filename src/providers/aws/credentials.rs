@@ -14,6 +14,7 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, AwsCr
 use object_store::{ClientOptions, CredentialProvider, RetryConfig};
 
 use crate::providers::environment::Environment;
+use crate::providers::settings::Settings;
 
 /// How long the instance's metadata service may take; it is next door, or not there at all.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
@@ -32,17 +33,54 @@ impl From<CredentialError> for object_store::Error {
     }
 }
 
+/// Whose credentials a location's settings ask for, where the environment leaves a choice.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Identity {
+    /// The profile in a credentials file, instead of `AWS_PROFILE`'s.
+    profile: Option<String>,
+    /// The credentials file, instead of `AWS_SHARED_CREDENTIALS_FILE`.
+    file: Option<String>,
+}
+
+impl Identity {
+    /// Reads the settings `profile` and `credentialsFile`.
+    pub(super) fn of(settings: Settings<'_>) -> Self {
+        Self {
+            profile: settings.text("profile").map(str::to_owned),
+            file: settings.text("credentialsFile").map(str::to_owned),
+        }
+    }
+
+    fn profile<'a>(&'a self, environment: &'a Environment) -> Option<&'a str> {
+        let profile = self.profile.as_deref();
+        profile.or_else(|| environment.get("AWS_PROFILE"))
+    }
+
+    /// Returns whether it is to be found in a file, whatever else there is.
+    fn is_in_file(&self) -> bool {
+        self.profile.is_some() || self.file.is_some()
+    }
+}
+
 /// Returns the source of credentials that this environment describes. Nothing is read or asked yet.
 ///
 /// # Errors
 /// A sentence, where the environment contradicts itself.
 pub(super) fn chain(
     environment: &Environment,
+    identity: &Identity,
     region: &str,
     client: &ClientOptions,
 ) -> Result<AwsCredentialProvider, String> {
     if let Some(text) = environment.credentials() {
-        return of_location(text, environment.get("AWS_PROFILE"));
+        return of_location(text, identity.profile(environment));
+    }
+    if identity.is_in_file() {
+        return Ok(Arc::new(Chain {
+            variables: false,
+            file: CredentialsFile::of(environment, identity),
+            role: None,
+        }));
     }
     let key_id = environment.get("AWS_ACCESS_KEY_ID");
     let secret_key = environment.get("AWS_SECRET_ACCESS_KEY");
@@ -71,7 +109,8 @@ pub(super) fn chain(
         (None, None) => {}
     }
     Ok(Arc::new(Chain {
-        file: CredentialsFile::of(environment),
+        variables: true,
+        file: CredentialsFile::of(environment, identity),
         role: Role::of(environment, region, client)?,
     }))
 }
@@ -96,6 +135,8 @@ fn of_location(text: &str, profile_chosen: Option<&str>) -> Result<AwsCredential
 /// The sources that are asked anew for each request; each keeps what it found while it is good.
 #[derive(Debug)]
 struct Chain {
+    /// Whether the environment's variables were looked at, and a role would do.
+    variables: bool,
     file: Option<CredentialsFile>,
     role: Option<Role>,
 }
@@ -105,7 +146,10 @@ impl CredentialProvider for Chain {
     type Credential = AwsCredential;
 
     async fn get_credential(&self) -> object_store::Result<Arc<AwsCredential>> {
-        let mut tried = vec!["AWS_ACCESS_KEY_ID is not set".to_owned()];
+        let mut tried = Vec::new();
+        if self.variables {
+            tried.push("AWS_ACCESS_KEY_ID is not set".to_owned());
+        }
         match &self.file {
             None => tried.push("there is no AWS_SHARED_CREDENTIALS_FILE".to_owned()),
             Some(file) => match file.read().await? {
@@ -114,6 +158,7 @@ impl CredentialProvider for Chain {
             },
         }
         match &self.role {
+            None if !self.variables => {}
             None => tried.push("there is no role to assume".to_owned()),
             Some(role) => match role.provider.get_credential().await {
                 Ok(found) => return Ok(found),
@@ -266,12 +311,13 @@ impl fmt::Debug for CredentialsFile {
 }
 
 impl CredentialsFile {
-    fn of(environment: &Environment) -> Option<Self> {
-        let path = match environment.get("AWS_SHARED_CREDENTIALS_FILE") {
+    fn of(environment: &Environment, identity: &Identity) -> Option<Self> {
+        let named = identity.file.as_deref();
+        let path = match named.or_else(|| environment.get("AWS_SHARED_CREDENTIALS_FILE")) {
             Some(path) => PathBuf::from(path),
             None => Path::new(environment.get("HOME")?).join(".aws/credentials"),
         };
-        let profile = environment.get("AWS_PROFILE");
+        let profile = identity.profile(environment);
         Some(Self {
             path,
             profile: profile.unwrap_or("default").to_owned(),
@@ -310,7 +356,7 @@ impl CredentialsFile {
             Ok(Some(credential)) => Arc::new(credential),
             Ok(None) if self.profile_chosen => {
                 return Err(CredentialError(format!(
-                    "the credentials file {} has no profile {:?}; correct AWS_PROFILE",
+                    "the credentials file {} has no profile {:?}; correct AWS_PROFILE, or profile in the location's config",
                     self.path.display(),
                     self.profile
                 )));
@@ -387,9 +433,14 @@ mod tests {
             .collect()
     }
 
+    fn chained(environment: &Environment) -> Result<AwsCredentialProvider, String> {
+        let identity = Identity::default();
+        chain(environment, &identity, "us-east-1", &ClientOptions::new())
+    }
+
     fn provider(pairs: &[(&str, &str)]) -> AwsCredentialProvider {
         let _already_installed = rustls::crypto::ring::default_provider().install_default();
-        chain(&environment(pairs), "us-east-1", &ClientOptions::new()).unwrap()
+        chained(&environment(pairs)).unwrap()
     }
 
     async fn problem(pairs: &[(&str, &str)]) -> String {
@@ -422,7 +473,7 @@ mod tests {
             let environment = environment(&variables)
                 .with_credentials(text.as_bytes().to_vec())
                 .unwrap();
-            chain(&environment, "us-east-1", &ClientOptions::new())
+            chained(&environment)
         };
         let good = own("[default]\naws_access_key_id = B\naws_secret_access_key = T\n").unwrap();
         assert_eq!(good.get_credential().await.unwrap().key_id, "B");
@@ -452,11 +503,7 @@ mod tests {
         assert_eq!(found.key_id, "A");
         assert_eq!(found.token.as_deref(), Some("t"));
         assert!(!format!("{found:?}").contains("hunter2"));
-        let half = chain(
-            &environment(&[("AWS_ACCESS_KEY_ID", "A")]),
-            "us-east-1",
-            &ClientOptions::new(),
-        );
+        let half = chained(&environment(&[("AWS_ACCESS_KEY_ID", "A")]));
         assert!(half.unwrap_err().contains("AWS_SECRET_ACCESS_KEY is not"));
     }
 
@@ -476,6 +523,50 @@ mod tests {
         write("ABC");
         assert_eq!(provider.get_credential().await.unwrap().key_id, "ABC");
         assert!(!format!("{provider:?}").contains("hunter2"));
+    }
+
+    #[tokio::test]
+    async fn settings_name_a_profile_and_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("credentials");
+        let text = "[default]\naws_access_key_id=A\naws_secret_access_key=s\n[other]\naws_access_key_id=B\n\
+                    aws_secret_access_key=s\n";
+        std::fs::write(&file, text).unwrap();
+        let path = file.to_str().unwrap();
+        let variables = environment(&[
+            ("AWS_ACCESS_KEY_ID", "C"),
+            ("AWS_SECRET_ACCESS_KEY", "s"),
+            ("AWS_SHARED_CREDENTIALS_FILE", path),
+        ]);
+        for (profile, file, expected) in [
+            (None, None, "C"),
+            (Some("other"), None, "B"),
+            (None, Some(path), "A"),
+            (Some("other"), Some(path), "B"),
+            (
+                None,
+                Some("/nowhere"),
+                "there are no AWS credentials: /nowhere does not exist; give",
+            ),
+            (
+                Some("third"),
+                None,
+                "has no profile \"third\"; correct AWS_PROFILE, or profile",
+            ),
+        ] {
+            let identity = Identity {
+                profile: profile.map(str::to_owned),
+                file: file.map(str::to_owned),
+            };
+            let chain = chain(&variables, &identity, "us-east-1", &ClientOptions::new()).unwrap();
+            match chain.get_credential().await {
+                Ok(found) => assert_eq!(found.key_id, expected, "{identity:?}"),
+                Err(error) => {
+                    let (_, problem) = super::super::errors::explain(&error).unwrap();
+                    assert!(problem.contains(expected), "{problem}");
+                }
+            }
+        }
     }
 
     #[tokio::test]

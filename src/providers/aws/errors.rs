@@ -5,6 +5,7 @@
 use object_store::client::{HttpError, HttpErrorKind};
 
 use super::credentials::CredentialError;
+use super::signed::element;
 use crate::providers::blobs::{chain, innermost};
 use crate::providers::store::ErrorKind;
 
@@ -98,13 +99,6 @@ fn other_region(said: &str) -> String {
         said
     };
     format!("{said}; correct backupStorageProvider.config.region")
-}
-
-/// Returns the text of an XML element; the answers nest nothing in the two that matter.
-fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    let (_, rest) = text.split_once(&format!("<{name}>"))?;
-    let (inside, _) = rest.split_once(&format!("</{name}>"))?;
-    Some(inside.trim())
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! The `aws` provider: S3, and whatever speaks its protocol, such as MinIO.
 
 mod credentials;
+pub(super) mod ec2;
 mod errors;
 mod settings;
+mod signed;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -37,7 +39,7 @@ pub(super) async fn open(
         None => find_region(&settings.bucket, &client).await?,
     };
     let server = settings.url.clone().map_or_else(|| amazon(&region), Ok)?;
-    let credentials = credentials::chain(environment, &region, &client)
+    let credentials = credentials::chain(environment, &settings.identity, &region, &client)
         .map_err(|problem| StoreError::new(ErrorKind::Denied, problem))?;
     let build = |server: &Url| build(&settings, server, &region, &client, &credentials);
 
@@ -70,23 +72,30 @@ fn client_options(settings: &S3Settings) -> Result<ClientOptions, StoreError> {
         .with_connect_timeout(CONNECT_TIMEOUT)
         .with_read_timeout(SILENCE_TIMEOUT)
         .with_allow_http(plain(&settings.url) || plain(&settings.public_url));
-    if let Some(file) = &settings.ca_cert {
-        let unusable = |why: &str| {
-            invalid(format!(
-                "backupStorageProvider.config.caCert: {file}: {why}; name a file of certificates in PEM form"
-            ))
-        };
-        let pem = std::fs::read(file).map_err(|error| unusable(&error.to_string()))?;
-        let certificates = Certificate::from_pem_bundle(&pem)
-            .map_err(|_| unusable("its certificates cannot be read"))?;
-        if certificates.is_empty() {
-            return Err(unusable("there is no certificate in it"));
-        }
-        for certificate in certificates {
-            options = options.with_root_certificate(certificate);
-        }
+    let certificates = certificates(settings.ca_cert.as_deref())
+        .map_err(|why| invalid(format!("backupStorageProvider.config.caCert: {why}")))?;
+    for certificate in certificates {
+        options = options.with_root_certificate(certificate);
     }
     Ok(options)
+}
+
+/// Reads the certificates in a file, if one is named.
+///
+/// # Errors
+/// The end of a sentence on the file.
+fn certificates(file: Option<&str>) -> Result<Vec<Certificate>, String> {
+    let Some(file) = file else {
+        return Ok(Vec::new());
+    };
+    let unusable = |why: &str| format!("{file}: {why}; name a file of certificates in PEM form");
+    let pem = std::fs::read(file).map_err(|error| unusable(&error.to_string()))?;
+    let certificates = Certificate::from_pem_bundle(&pem)
+        .map_err(|_| unusable("its certificates cannot be read"))?;
+    if certificates.is_empty() {
+        return Err(unusable("there is no certificate in it"));
+    }
+    Ok(certificates)
 }
 
 /// Asks Amazon which region a bucket is in.
@@ -107,16 +116,20 @@ async fn find_region(bucket: &str, client: &ClientOptions) -> Result<String, Sto
 
 /// Returns Amazon's address for a region.
 fn amazon(region: &str) -> Result<Url, StoreError> {
-    let domain = if region.starts_with("cn-") {
-        "amazonaws.com.cn"
-    } else {
-        "amazonaws.com"
-    };
-    Url::parse(&format!("https://s3.{region}.{domain}")).map_err(|_| {
+    Url::parse(&format!("https://s3.{region}.{}", domain(region))).map_err(|_| {
         invalid(format!(
             "backupStorageProvider.config.region: {region:?} cannot be a region"
         ))
     })
+}
+
+/// Returns the domain of Amazon's servers in a region.
+fn domain(region: &str) -> &'static str {
+    if region.starts_with("cn-") {
+        "amazonaws.com.cn"
+    } else {
+        "amazonaws.com"
+    }
 }
 
 fn build(

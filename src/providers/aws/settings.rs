@@ -2,6 +2,7 @@
 
 use url::Url;
 
+use super::credentials::Identity;
 use crate::api::StorageProviderConfig;
 use crate::providers::environment::Environment;
 use crate::providers::settings::{Settings, bucket};
@@ -10,6 +11,8 @@ use crate::providers::store::StoreError;
 /// The settings of this provider.
 const KEYS: &[&str] = &[
     "region",
+    "profile",
+    "credentialsFile",
     "s3Url",
     "publicUrl",
     "s3ForcePathStyle",
@@ -36,6 +39,8 @@ pub(super) struct S3Settings {
     pub(super) bucket: String,
     /// The region; `None`: ask Amazon.
     pub(super) region: Option<String>,
+    /// Whose credentials are used.
+    pub(super) identity: Identity,
     /// The server; `None`: Amazon's of the region.
     pub(super) url: Option<Url>,
     /// The server's address for those who get signed URLs.
@@ -70,6 +75,7 @@ impl S3Settings {
         };
         Ok(Self {
             region,
+            identity: Identity::of(settings),
             public_url: settings.url("publicUrl")?,
             addressing,
             kms_key_id: owned("kmsKeyId"),

@@ -1,0 +1,14 @@
+//! Every snapshotter that Ark can open, against the one suite for all of them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::future_not_send,
+    unreachable_pub,
+    reason = "in a test, failing loudly is the way to report, and its futures are awaited where they are made"
+)]
+
+#[cfg(feature = "aws")]
+mod ebs;
+#[cfg(feature = "aws")]
+#[path = "../support/mod.rs"]
+mod support;
