@@ -36,8 +36,13 @@ impl Marks {
     /// Returns a command that marks its begin and then runs until [`Marks::release`], or the end of the plane.
     pub(crate) fn block(&self, who: &str, word: &str) -> Result<String> {
         self.make_busy()?;
-        let wait = "while [ -e busy ]; do sleep 0.05; done";
-        Ok(self.script(&format!("echo {word} >> {who}; {wait}")))
+        Ok(self.block_on(who, word, "busy"))
+    }
+
+    /// Returns a command that marks its begin and then runs as long as there is a file of this name.
+    pub(crate) fn block_on(&self, who: &str, word: &str, file: &str) -> String {
+        let wait = format!("while [ -e {file} ]; do sleep 0.05; done");
+        self.script(&format!("echo {word} >> {who}; {wait}"))
     }
 
     /// Has commands wait that look for `busy`.

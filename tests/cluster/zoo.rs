@@ -58,6 +58,11 @@ async fn the_zoo_comes_back_as_it_was() -> Result<()> {
 /// Makes the zoo and lets its controllers and keepers finish.
 pub(crate) async fn build(client: &kube::Client) -> Result<()> {
     apply_yaml(client, ZOO).await?;
+    finish(client).await
+}
+
+/// Makes what its definitions are for.
+pub(crate) async fn finish(client: &kube::Client) -> Result<()> {
     apply_yaml(client, CUSTOM).await?;
     let animals = animals(client).await?;
     let status = json!({"status": {"mood": "calm"}});

@@ -1,5 +1,5 @@
 //! Something that answers over plain HTTP and passes on what it is asked, unless it is told to be in trouble: with a
-//! status of its own, or by losing the answer to what was done.
+//! status of its own, by losing the answer to what was done, or by keeping silent.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,6 +18,10 @@ pub enum Trouble {
     Answer(u16, String),
     /// It passes the request on, and breaks off in the middle of the answer.
     Lose,
+    /// It does nothing, as long as it is waited for.
+    Hold,
+    /// It passes the request on, and keeps the answer as long as that is waited for.
+    HoldAnswer,
 }
 
 #[derive(Debug)]
@@ -140,6 +144,9 @@ async fn pass_on(State(rules): State<Arc<Rules>>, request: Request) -> Response 
         let status = StatusCode::from_u16(*status).unwrap_or_default();
         return (status, text.clone()).into_response();
     }
+    if matches!(trouble, Some(Trouble::Hold)) {
+        return std::future::pending().await;
+    }
     let mut headers = parts.headers;
     headers.remove("host");
     let answer = rules
@@ -157,6 +164,9 @@ async fn pass_on(State(rules): State<Arc<Rules>>, request: Request) -> Response 
             if trouble.is_some() {
                 // Read to its end, so that what was asked for is done.
                 let _lost = answer.bytes().await;
+                if matches!(trouble, Some(Trouble::HoldAnswer)) {
+                    return std::future::pending().await;
+                }
                 headers.remove("content-length");
                 let broken: Result<Bytes, std::io::Error> =
                     Err(std::io::ErrorKind::ConnectionReset.into());

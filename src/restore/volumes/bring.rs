@@ -16,8 +16,8 @@ use crate::api::error::chain;
 use crate::api::object::{self, Object};
 use crate::api::{PlanAction, PlanItem, quantity};
 use crate::providers::snapshotter::{
-    Restores, SnapshotError, SnapshotErrorKind, SnapshotId, SnapshotState, SourceRequest, VolumeId,
-    VolumeInfo, VolumeRequest, tags,
+    Fit, Restores, SnapshotError, SnapshotErrorKind, SnapshotId, SnapshotState, SourceRequest,
+    Volume, VolumeId, VolumeInfo, VolumeRequest, tags,
 };
 use crate::restore::apply::Applier;
 use crate::restore::existing::is_going;
@@ -81,19 +81,17 @@ impl Applier<'_> {
         let Some(source) = self.source(step, prepared.group_resource) else {
             return Ok(Data::default());
         };
-        if found.is_some() {
-            return Ok(Data::default());
-        }
+        let existing = match found {
+            Some(found) => serde_json::from_slice(found).ok(),
+            None => self
+                .get(prepared)
+                .await
+                .map_err(|error| error.to_string())?,
+        };
         // What is being deleted is waited for by the create.
-        match self.get(prepared).await {
-            Ok(Some(existing)) if !is_going(&existing) => {
-                if self.is_own_work(&existing) {
-                    self.await_claim(step, prepared);
-                }
-                return Ok(Data::default());
-            }
-            Ok(_) => {}
-            Err(error) => return Err(error.to_string()),
+        if let Some(existing) = existing.filter(|existing| !is_going(existing)) {
+            self.meet_data(step, source, prepared, &existing).await?;
+            return Ok(Data::default());
         }
         let snapshotter = source.location.snapshotter.as_ref().map_err(Clone::clone)?;
         let mut object: Object =
@@ -133,6 +131,40 @@ impl Applier<'_> {
             .map_err(|error| error.to_string())?
             .into();
         Ok(data)
+    }
+
+    /// Looks at an object that is there already, and so keeps the data that it has.
+    async fn meet_data(
+        &self,
+        step: &Step,
+        source: &Source,
+        prepared: &mut Prepared<'_>,
+        existing: &Object,
+    ) -> Result<(), String> {
+        if prepared.group_resource == CLAIMS {
+            if self.is_own_work(existing) {
+                self.await_claim(step, prepared);
+            }
+            return Ok(());
+        }
+        // That it stands for another of the provider's volumes than it did is no difference: an earlier restore made it.
+        let snapshotter = source.location.snapshotter.as_ref().map_err(Clone::clone)?;
+        let there = Volume {
+            volume: existing,
+            claim: None,
+        };
+        if let (Ok(Fit::Volume(handle)), Restores::Volumes(maker)) =
+            (snapshotter.fits(there).await, snapshotter.restores())
+        {
+            let mut object: Object =
+                serde_json::from_slice(&prepared.body).map_err(|error| error.to_string())?;
+            let set = maker.set_volume(&mut object, &handle.id).await;
+            set.map_err(|error| chain(&error))?;
+            prepared.body = serde_json::to_vec(&object)
+                .map_err(|error| error.to_string())?
+                .into();
+        }
+        Ok(())
     }
 
     async fn make_volume(&self, source: &Source, name: &str) -> Result<VolumeId, String> {
