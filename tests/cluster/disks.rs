@@ -65,16 +65,7 @@ impl Disks {
         let disk = self.moto.create_volume(ZONE, &[("Size", "1")]).await?;
         let volume = format!("{namespace}-{claim}");
         make_volume(client, &volume, namespace, claim, policy, &disk).await?;
-        wait_until(&format!("claim {claim} is bound"), PATIENCE, async || {
-            let claims = Api::<PersistentVolumeClaim>::namespaced(client.clone(), namespace);
-            let phase = claims
-                .get(claim)
-                .await?
-                .status
-                .and_then(|status| status.phase);
-            Ok((phase.as_deref() == Some("Bound")).then_some(()))
-        })
-        .await?;
+        until_bound(client, namespace, claim).await?;
         Ok((disk, volume))
     }
 
@@ -173,6 +164,51 @@ pub(crate) async fn make_volume(
         apply_yaml(client, &object.to_string()).await?;
     }
     Ok(())
+}
+
+/// Makes a PersistentVolume that no snapshotter is for, and its claim.
+pub(crate) async fn make_share(
+    client: &kube::Client,
+    volume: &str,
+    namespace: &str,
+    claim: &str,
+) -> Result<()> {
+    let objects = [
+        json!({
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": volume},
+            "spec": {
+                "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteMany"], "storageClassName": "shares",
+                "nfs": {"server": "nfs.example.org", "path": "/"},
+                "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": namespace, "name": claim},
+            },
+        }),
+        json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "metadata": {"name": claim, "namespace": namespace},
+            "spec": {
+                "accessModes": ["ReadWriteMany"], "storageClassName": "shares", "volumeName": volume,
+                "resources": {"requests": {"storage": "1Gi"}},
+            },
+        }),
+    ];
+    for object in objects {
+        apply_yaml(client, &object.to_string()).await?;
+    }
+    until_bound(client, namespace, claim).await
+}
+
+/// Waits until a claim has its volume.
+pub(crate) async fn until_bound(client: &kube::Client, namespace: &str, claim: &str) -> Result<()> {
+    let claims = Api::<PersistentVolumeClaim>::namespaced(client.clone(), namespace);
+    wait_until(&format!("claim {claim} is bound"), PATIENCE, async || {
+        let phase = claims
+            .get(claim)
+            .await?
+            .status
+            .and_then(|status| status.phase);
+        Ok((phase.as_deref() == Some("Bound")).then_some(()))
+    })
+    .await
 }
 
 /// Removes a namespace and volumes, as a disaster would: the disks stay.

@@ -11,7 +11,9 @@ use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::api::{Api, ListParams, PostParams};
 use serde_json::json;
 
-use crate::disks::{Disks, ZONE, locate, lose, make_volume, recorded, recorded_snapshots};
+use crate::disks::{
+    Disks, ZONE, locate, lose, make_share, make_volume, recorded, recorded_snapshots, until_bound,
+};
 use crate::hooked::{Marks, pod, results, start};
 use crate::objects::{all_of, assert_clean_backup, assert_clean_restore, moved};
 use crate::support::ark::Installation;
@@ -32,19 +34,6 @@ async fn disk_of(client: &kube::Client, volume: &str) -> Result<String> {
         .and_then(|spec| spec.csi)
         .context("a CSI volume")?;
     Ok(csi.volume_handle)
-}
-
-async fn until_bound(client: &kube::Client, namespace: &str, claim: &str) -> Result<()> {
-    let claims = Api::<PersistentVolumeClaim>::namespaced(client.clone(), namespace);
-    wait_until(&format!("claim {claim} is bound"), PATIENCE, async || {
-        let phase = claims
-            .get(claim)
-            .await?
-            .status
-            .and_then(|status| status.phase);
-        Ok((phase.as_deref() == Some("Bound")).then_some(()))
-    })
-    .await
 }
 
 /// Says of a claim whether its volume is to be snapshot.
@@ -261,25 +250,7 @@ async fn policies_and_annotations_say_which_volumes() -> Result<()> {
     change("refused", json!({"annotations": {ANNOTATION: "false"}})).await?;
     // A volume that no snapshotter is for.
     let nfs = format!("{}-nfs", namespace.name());
-    let share = json!({
-        "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": nfs},
-        "spec": {
-            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteMany"], "storageClassName": "shares",
-            "nfs": {"server": "nfs.example.org", "path": "/"},
-            "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim",
-                "namespace": namespace.name(), "name": "share"},
-        },
-    });
-    let claim = json!({
-        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
-        "metadata": {"name": "share", "namespace": namespace.name()},
-        "spec": {"accessModes": ["ReadWriteMany"], "storageClassName": "shares", "volumeName": nfs,
-            "resources": {"requests": {"storage": "1Gi"}}},
-    });
-    for object in [share, claim] {
-        apply_yaml(&client, &object.to_string()).await?;
-    }
-    until_bound(&client, namespace.name(), "share").await?;
+    make_share(&client, &nfs, namespace.name(), "share").await?;
     let policies = json!({
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": "policies", "namespace": ark.namespace()},
@@ -426,6 +397,10 @@ async fn what_goes_wrong_is_said_once_where_it_belongs() -> Result<()> {
     assert_eq!(backup.status.unwrap_or_default().snapshots_pending, []);
 
     // A provider that there is not, beside one that there is: said once, and the rest is snapshot.
+    for share in ["share-1", "share-2"] {
+        let volume = format!("{}-{share}", namespace.name());
+        make_share(&client, &volume, namespace.name(), share).await?;
+    }
     locate(&ark, "odd", "floppy", &[]).await?;
     let locations: Api<VolumeSnapshotLocation> = ark.api();
     let told = wait_until("the location is looked at", PATIENCE, async || {
@@ -438,6 +413,12 @@ async fn what_goes_wrong_is_said_once_where_it_belongs() -> Result<()> {
     let backup = ark.back_up("odd", all_of(&namespace)).await?;
     let volumes = recorded(&ark, &backup)?;
     assert_eq!(volumes[&well].status.phase, VolumeSnapshotPhase::Completed);
+    let errors = results(&ark, &backup)?.errors;
+    assert_eq!(errors.count(), 2, "{errors:?}");
+    assert!(
+        errors.ark[0].contains("floppy") && errors.ark[0].contains("2 volumes"),
+        "{errors:?}"
+    );
     let shown = ark.ark(&["snapshot-location", "get"])?;
     assert!(shown.contains("Unavailable"), "{shown}");
 

@@ -108,6 +108,8 @@ pub(super) struct State {
     pub(super) records: BTreeMap<String, VolumeSnapshot>,
     /// The snapshots that were begun.
     pub(super) started: Vec<Started>,
+    /// How many volumes each location that cannot be used might have been for, and why it cannot.
+    pub(super) without: BTreeMap<usize, (u64, String)>,
     pub(super) results: Results,
 }
 
@@ -127,6 +129,8 @@ enum Choice {
     Take(usize, VolumeHandle),
     Skip(String),
     Fail(String),
+    /// Only a location that cannot be used might be for it: which one, and why it cannot.
+    Without(usize, String),
 }
 
 /// A volume as it is now.
@@ -362,20 +366,18 @@ impl Work {
                     "it was deleted during the backup",
                 )
             }
-            Err(why) => ended(VolumeSnapshotPhase::Failed, why),
+            Err(why) => self.failed(name, why),
         };
-        let mut state = self.state();
-        if status.phase == VolumeSnapshotPhase::Failed {
-            tracing::error!(
-                volume = name,
-                reason = status.message,
-                "a volume is not snapshot"
-            );
-            let line = format!("{VOLUMES} {name}: it is not snapshot: {}", status.message);
-            state.results.errors.add(None, line);
-        }
         let record = VolumeSnapshot { spec, status };
-        state.records.insert(name.to_owned(), record);
+        self.state().records.insert(name.to_owned(), record);
+    }
+
+    /// Says that a volume is not snapshot although it was to be.
+    fn failed(&self, name: &str, reason: String) -> VolumeSnapshotStatus {
+        tracing::error!(volume = name, reason, "a volume is not snapshot");
+        let line = format!("{VOLUMES} {name}: it is not snapshot: {reason}");
+        self.state().results.errors.add(None, line);
+        ended(VolumeSnapshotPhase::Failed, reason)
     }
 
     /// Reads a volume and its claim; `None` if it is gone.
@@ -429,7 +431,14 @@ impl Work {
         };
         match self.choose(&facts, volume).await {
             Choice::Skip(reason) => ended(VolumeSnapshotPhase::Skipped, reason),
-            Choice::Fail(reason) => ended(VolumeSnapshotPhase::Failed, reason),
+            Choice::Fail(reason) => self.failed(&spec.persistent_volume_name, reason),
+            Choice::Without(place, reason) => {
+                let title = self.locations[place].title();
+                let status = format!("{title} cannot be used: {reason}");
+                let mut state = self.state();
+                state.without.entry(place).or_insert((0, reason)).0 += 1;
+                ended(VolumeSnapshotPhase::Failed, status)
+            }
             Choice::Take(location, handle) => {
                 match self.snapshot(spec, volume, location, &handle).await {
                     Ok(snapshot) => VolumeSnapshotStatus {
@@ -437,7 +446,7 @@ impl Work {
                         phase: VolumeSnapshotPhase::InProgress,
                         ..VolumeSnapshotStatus::default()
                     },
-                    Err(reason) => ended(VolumeSnapshotPhase::Failed, reason),
+                    Err(reason) => self.failed(&spec.persistent_volume_name, reason),
                 }
             }
         }
@@ -454,12 +463,13 @@ impl Work {
             Wanted::Snapshot(who) => Some(who),
         };
         let mut reasons = Vec::new();
+        let mut without = None;
         for (place, location) in self.locations.iter().enumerate() {
             let snapshotter = match &location.snapshotter {
                 Ok(snapshotter) => snapshotter,
-                // It might have been for this volume.
                 Err(reason) => {
-                    return Choice::Fail(format!("{} cannot be used: {reason}", location.title()));
+                    without.get_or_insert_with(|| (place, reason.clone()));
+                    continue;
                 }
             };
             match snapshotter.fits(volume).await {
@@ -469,6 +479,9 @@ impl Work {
                     return Choice::Fail(format!("{}: {}", location.title(), chain(&error)));
                 }
             }
+        }
+        if let Some((place, reason)) = without {
+            return Choice::Without(place, reason);
         }
         let reason = format!(
             "it is {}, and no snapshotter is for it: {}",

@@ -50,6 +50,15 @@ impl VolumeTaker {
         }
         let pending = self.forget(snapshotters, useless).await;
         let mut state = self.work.state();
+        for (place, (count, reason)) in std::mem::take(&mut state.without) {
+            let title = self.work.locations[place].title();
+            let volumes = match count {
+                1 => "1 volume that it might be for is".to_owned(),
+                count => format!("{count} volumes that it might be for are"),
+            };
+            let line = format!("{title} cannot be used, so {volumes} not snapshot: {reason}");
+            state.results.errors.add_ark(line);
+        }
         Taken {
             volumes: std::mem::take(&mut state.records).into_values().collect(),
             results: std::mem::take(&mut state.results),
