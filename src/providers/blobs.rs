@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 use url::Url;
 
 use super::local;
-use super::store::{ByteStream, Capabilities, ErrorKind, ObjectStore, StoreError, Upload};
+use super::store::{ByteStream, Capabilities, ErrorKind, Lock, ObjectStore, StoreError, Upload};
 
 /// The size of an upload's parts: the least that S3 accepts. Its most, 10,000 parts, is 50 GB of compressed objects.
 const PART_SIZE: usize = 5 * 1024 * 1024;
@@ -86,15 +86,29 @@ pub(super) trait SignGet: fmt::Debug + Send + Sync {
     async fn sign_get(&self, path: &Path, ttl: Duration) -> Result<Url, object_store::Error>;
 }
 
+/// A failure as a provider reads it: its kind, why it happened and what to do.
+pub(super) type Told = (ErrorKind, String);
+
+/// What a store can do that the crate's trait has no word for.
+#[async_trait]
+pub(super) trait Extras: fmt::Debug + Send + Sync {
+    /// Returns what keeps an object from being removed.
+    async fn lock(&self, path: &Path) -> Result<Option<Lock>, Told>;
+
+    /// Removes what unfinished uploads of an object have sent.
+    async fn abort_uploads(&self, path: &Path) -> Result<(), Told>;
+}
+
 /// A provider's own reading of an error: its kind, why it happened and what to do; `None` where it knows no better than
 /// [`explain`].
-type Explain = fn(&object_store::Error) -> Option<(ErrorKind, String)>;
+type Explain = fn(&object_store::Error) -> Option<Told>;
 
 /// A store behind the `object_store` crate.
 #[derive(Clone, Debug)]
 pub(super) struct Blobs {
     inner: Arc<dyn object_store::ObjectStore>,
     signer: Option<Arc<dyn SignGet>>,
+    extras: Option<Arc<dyn Extras>>,
     place: Place,
     capabilities: Capabilities,
     explain: Explain,
@@ -112,6 +126,7 @@ impl Blobs {
         Self {
             inner,
             signer: None,
+            extras: None,
             place,
             capabilities,
             explain,
@@ -131,6 +146,13 @@ impl Blobs {
     pub(super) fn with_signer(mut self, signer: Arc<dyn SignGet>) -> Self {
         self.signer = Some(signer);
         self.capabilities.sign = true;
+        self
+    }
+
+    /// Adds what the crate's trait has no word for.
+    #[cfg(feature = "aws")]
+    pub(super) fn with_extras(mut self, extras: Arc<dyn Extras>) -> Self {
+        self.extras = Some(extras);
         self
     }
 
@@ -155,7 +177,14 @@ impl Blobs {
     /// Turns an error of the crate into one for people.
     fn failed(&self, tried: &str, error: &object_store::Error) -> StoreError {
         tracing::debug!(place = %self.place, tried, error = %error, "object store call failed");
-        let (kind, why) = (self.explain)(error).unwrap_or_else(|| explain(error));
+        self.told(
+            tried,
+            (self.explain)(error).unwrap_or_else(|| explain(error)),
+        )
+    }
+
+    /// Makes the error for people.
+    fn told(&self, tried: &str, (kind, why): Told) -> StoreError {
         let message = match kind {
             ErrorKind::NoBucket => format!(
                 "{} does not exist; create it or correct backupStorageProvider.bucket",
@@ -378,6 +407,29 @@ impl ObjectStore for Blobs {
             self.on_disk(move || local::sweep(&directory, &key)).await?;
         }
         deleted
+    }
+
+    async fn lock(&self, key: &str) -> Result<Option<Lock>, StoreError> {
+        let path = self.path(key)?;
+        match &self.extras {
+            Some(extras) => {
+                let found = extras.lock(&path).await;
+                found.map_err(|told| self.told(&format!("see what locks {key}"), told))
+            }
+            None => Ok(None),
+        }
+    }
+
+    async fn abort_uploads(&self, key: &str) -> Result<(), StoreError> {
+        let path = self.path(key)?;
+        match &self.extras {
+            Some(extras) => {
+                let aborted = extras.abort_uploads(&path).await;
+                aborted
+                    .map_err(|told| self.told(&format!("remove unfinished uploads of {key}"), told))
+            }
+            None => Ok(()),
+        }
     }
 
     async fn sign_get(&self, key: &str, ttl: Duration) -> Result<Url, StoreError> {

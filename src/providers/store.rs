@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use jiff::Timestamp;
 use url::Url;
 
 /// The bytes of an object as they arrive.
@@ -24,6 +25,15 @@ pub struct Capabilities {
     pub ranges: bool,
     /// [`ObjectStore::sign_get`] makes URLs that others can read.
     pub sign: bool,
+}
+
+/// What keeps an object from being removed.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Lock {
+    /// Until then it stays, whoever wants it gone.
+    Until(Timestamp),
+    /// It stays until somebody lifts what holds it.
+    Held,
 }
 
 /// A bucket of objects.
@@ -70,6 +80,21 @@ pub trait ObjectStore: fmt::Debug + Send + Sync + 'static {
 
     /// Removes an object; one that is not there is fine.
     async fn delete(&self, key: &str) -> Result<(), StoreError>;
+
+    /// Returns what keeps an object from being removed, as far as the store has such locks; one whose time is over may be
+    /// returned too, and an object that is not there has none.
+    ///
+    /// [`Self::delete`] may well succeed on a locked object: it hides it, and the locked version stays.
+    async fn lock(&self, _key: &str) -> Result<Option<Lock>, StoreError> {
+        Ok(None)
+    }
+
+    /// Removes what unfinished uploads of an object have sent, whoever began them; the writers of those that go on fail.
+    ///
+    /// Where a store forgets them by itself, this does nothing.
+    async fn abort_uploads(&self, _key: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Returns a URL that serves the object for `ttl`; the URL is a secret.
     ///

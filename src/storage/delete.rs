@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::keys::{BackupKey, BackupKeys, Layout};
-use super::{Location, Record, StorageError};
+use super::{Location, PartKind, Record, StorageError};
 use crate::api::{Backup, labels};
+use crate::providers::store::Lock;
 
 /// Whose backup is to be deleted: the UID that its record carries.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -62,6 +63,28 @@ pub enum Refusal {
 }
 
 impl Location {
+    /// Returns what keeps the backup of this name from being removed; `None` too if there is none, or one whose record
+    /// cannot be read, which nobody removes.
+    ///
+    /// Where objects can be locked, each has a lock of its own: the backup can go when all of its objects can. A lock whose
+    /// time is over may be returned.
+    pub async fn locked(&self, backup: &str) -> Result<Option<Lock>, StorageError> {
+        let keys = BackupKeys::new(backup)?;
+        let Some(bytes) = self.small(&keys.record()).await? else {
+            return Ok(None);
+        };
+        let Ok(record) = Record::read(&keys, Layout::Ark, &bytes) else {
+            return Ok(None);
+        };
+        let parts = record.parts().iter().map(|part| part.key.clone());
+        let mut strongest = None;
+        for key in std::iter::once(keys.record()).chain(parts) {
+            let lock = self.store.lock(&self.full(&key)).await?;
+            strongest = strongest.max(lock);
+        }
+        Ok(strongest)
+    }
+
     /// Deletes the owner's backup of this name, and what its failed runs have left.
     ///
     /// May be repeated, also after a crash in the middle. Another owner's runs of the same name are not touched, nor is
@@ -114,6 +137,16 @@ impl Location {
                 Some(BackupKey::Marker(attempt)) if attempts.contains(&attempt) => marks.push(key),
                 Some(_) | None => {}
             }
+        }
+
+        // What was committed has no unfinished uploads.
+        let counts: Vec<u32> = record
+            .iter()
+            .flat_map(|record| record.attempts(&keys))
+            .collect();
+        for attempt in attempts.iter().filter(|attempt| !counts.contains(attempt)) {
+            self.abort_uploads(&PartKind::ALL.map(|kind| keys.part(*attempt, kind)))
+                .await?;
         }
 
         let what = format!("backup {backup:?}");
@@ -282,6 +315,44 @@ mod tests {
                 Deletion::Done { removed: 1.. }
             ));
             assert!(rig.keys().await.is_empty(), "{survivor}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_strongest_lock_counts() {
+        let rig = Rig::new().await;
+        let at = |time: &str| Lock::Until(format!("2026-12-{time}T00:00:00Z").parse().unwrap());
+        rig.backup("b", "u").await;
+        assert_eq!(rig.location.locked("b").await.unwrap(), None);
+        assert_eq!(rig.location.locked("absent").await.unwrap(), None);
+        for (key, lock, expected) in [
+            ("b-1.tar.zst", at("02"), at("02")),
+            ("b-1-logs.gz", at("01"), at("02")),
+            ("ark-backup.json", at("03"), at("03")),
+            // Not one of those that the record names.
+            ("run-1.json", Lock::Held, at("03")),
+            ("b-1-logs.gz", Lock::Held, Lock::Held),
+        ] {
+            rig.store.lock_keys_with(key, lock);
+            let locked = rig.location.locked("b").await.unwrap();
+            assert_eq!(locked, Some(expected), "{key}");
+        }
+    }
+
+    #[tokio::test]
+    async fn unfinished_uploads_of_failed_runs_go_too() {
+        let rig = Rig::new().await;
+        rig.run("b", "u", 1).await;
+        rig.run("b", "other", 2).await;
+        let (run, parts) = rig.run("b", "u", 3).await;
+        run.commit(&super::super::testing::record("b", "u", parts))
+            .await
+            .unwrap();
+        delete(&rig, "u").await.unwrap();
+        let aborted = rig.store.aborted();
+        assert_eq!(aborted.len(), PartKind::ALL.len(), "{aborted:?}");
+        for key in aborted {
+            assert!(key.starts_with("clusters/one/backups/b/b-1"), "{key}");
         }
     }
 

@@ -93,6 +93,22 @@ impl Location {
         }
     }
 
+    /// Removes what unfinished uploads of objects have sent.
+    async fn abort_uploads(&self, keys: &[String]) -> Result<(), StorageError> {
+        for key in keys {
+            match self.store.abort_uploads(&self.full(key)).await {
+                Ok(()) => {}
+                // It takes a right more than writing. What stays is never seen, and the bucket's own rules may remove it.
+                Err(error) if matches!(error.kind, ErrorKind::Denied | ErrorKind::NotSupported) => {
+                    tracing::warn!(%error, "what unfinished uploads have sent may stay");
+                    break;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
     /// Returns a key as the store knows it.
     fn full(&self, key: &str) -> String {
         format!("{}{key}", self.prefix)

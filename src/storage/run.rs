@@ -206,7 +206,7 @@ impl Run {
         }
     }
 
-    /// Removes this run's parts, and its marker last. What is gone already is fine.
+    /// Removes this run's parts, finished or not, and its marker last. What is gone already is fine.
     ///
     /// # Errors
     /// [`StorageError::Committed`] if the run's commit did happen, [`StorageError::AttemptTaken`] if the marker is
@@ -230,6 +230,7 @@ impl Run {
             return Err(attempt_taken(&self.keys, attempt, &found));
         }
         let parts = PartKind::ALL.map(|kind| self.keys.part(attempt, kind));
+        self.location.abort_uploads(&parts).await?;
         let what = format!("run {attempt} of backup {:?}", self.keys.name());
         self.location.remove(&what, &parts).await?;
         self.location.remove(&what, &[marker]).await
@@ -509,6 +510,12 @@ mod tests {
             rig.location.discard_run("b", &stranger).await,
             Err(StorageError::AttemptTaken { .. })
         ));
+        let aborted = rig.store.aborted();
+        assert!(
+            aborted.iter().all(|key| key.contains("/b-2")),
+            "{aborted:?}"
+        );
+        assert_eq!(aborted.len(), 2 * PartKind::ALL.len());
         rig.location
             .discard_run("b", &marker("u", 1))
             .await

@@ -12,7 +12,7 @@ use url::Url;
 use super::{Location, PartKind, Run, RunMarker};
 use crate::api::{Backup, BackupPhase, BackupStatus, Part, StorageProviderConfig};
 use crate::providers::store::{
-    ByteStream, Capabilities, ErrorKind, ObjectStore, StoreError, Upload,
+    ByteStream, Capabilities, ErrorKind, Lock, ObjectStore, StoreError, Upload,
 };
 use crate::providers::{Environment, registry};
 
@@ -36,6 +36,9 @@ pub(super) enum Fault {
 pub(super) struct Faulty {
     inner: Arc<dyn ObjectStore>,
     fault: Mutex<Fault>,
+    /// What locks keys that contain this; the last one counts.
+    locks: Mutex<Vec<(&'static str, Lock)>>,
+    aborted: Mutex<Vec<String>>,
 }
 
 impl Faulty {
@@ -45,6 +48,15 @@ impl Faulty {
 
     fn fault(&self) -> Fault {
         *self.fault.lock().unwrap()
+    }
+
+    pub(super) fn lock_keys_with(&self, text: &'static str, lock: Lock) {
+        self.locks.lock().unwrap().push((text, lock));
+    }
+
+    /// Returns the keys whose unfinished uploads were to be removed.
+    pub(super) fn aborted(&self) -> Vec<String> {
+        self.aborted.lock().unwrap().clone()
     }
 }
 
@@ -119,6 +131,17 @@ impl ObjectStore for Faulty {
         }
     }
 
+    async fn lock(&self, key: &str) -> Result<Option<Lock>, StoreError> {
+        let locks = self.locks.lock().unwrap();
+        let found = locks.iter().rev().find(|(text, _)| key.contains(text));
+        Ok(found.map(|(_, lock)| *lock))
+    }
+
+    async fn abort_uploads(&self, key: &str) -> Result<(), StoreError> {
+        self.aborted.lock().unwrap().push(key.to_owned());
+        Ok(())
+    }
+
     async fn sign_get(&self, key: &str, ttl: Duration) -> Result<Url, StoreError> {
         self.inner.sign_get(key, ttl).await
     }
@@ -146,6 +169,8 @@ impl Rig {
         let store = Arc::new(Faulty {
             inner,
             fault: Mutex::default(),
+            locks: Mutex::default(),
+            aborted: Mutex::default(),
         });
         Self {
             _dir: dir,

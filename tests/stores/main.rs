@@ -17,6 +17,8 @@ mod conformance;
 mod gcs;
 #[cfg(feature = "aws")]
 mod s3;
+#[cfg(feature = "aws")]
+mod s3_buckets;
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 #[path = "../support/mod.rs"]
 mod support;

@@ -14,7 +14,7 @@ use ark::storage::{Deletion, Location, Owner, PartKind, RunMarker};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 
-fn config(bucket: &str, pairs: &[(&str, &str)]) -> StorageProviderConfig {
+pub(crate) fn config(bucket: &str, pairs: &[(&str, &str)]) -> StorageProviderConfig {
     StorageProviderConfig {
         name: "aws".into(),
         bucket: bucket.into(),
@@ -26,14 +26,14 @@ fn config(bucket: &str, pairs: &[(&str, &str)]) -> StorageProviderConfig {
     }
 }
 
-fn environment(pairs: &[(&str, &str)]) -> Environment {
+pub(crate) fn environment(pairs: &[(&str, &str)]) -> Environment {
     pairs
         .iter()
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
         .collect()
 }
 
-fn keys_of(minio: &Minio) -> Environment {
+pub(crate) fn keys_of(minio: &Minio) -> Environment {
     environment(&[
         ("AWS_ACCESS_KEY_ID", minio.access_key()),
         ("AWS_SECRET_ACCESS_KEY", minio.secret_key()),
@@ -41,7 +41,7 @@ fn keys_of(minio: &Minio) -> Environment {
 }
 
 /// Opens a new bucket with further settings.
-async fn open(minio: &Minio, more: &[(&str, &str)]) -> Arc<dyn ObjectStore> {
+pub(crate) async fn open(minio: &Minio, more: &[(&str, &str)]) -> Arc<dyn ObjectStore> {
     let bucket = unique_name("stores");
     minio.create_bucket(&bucket).await.unwrap();
     let mut config = config(&bucket, &[("s3Url", &minio.endpoint())]);
@@ -52,7 +52,10 @@ async fn open(minio: &Minio, more: &[(&str, &str)]) -> Arc<dyn ObjectStore> {
 }
 
 /// Returns the error of a store that cannot be used; it must be one line without secrets.
-async fn refusal(config: &StorageProviderConfig, environment: &Environment) -> StoreError {
+pub(crate) async fn refusal(
+    config: &StorageProviderConfig,
+    environment: &Environment,
+) -> StoreError {
     let started = std::time::Instant::now();
     let store = registry::open(config, environment).await.unwrap();
     let error = store.check().await.unwrap_err();
@@ -65,7 +68,7 @@ async fn refusal(config: &StorageProviderConfig, environment: &Environment) -> S
 }
 
 /// Returns the number of files in a directory and those below it.
-fn files(directory: &Path) -> usize {
+pub(crate) fn files(directory: &Path) -> usize {
     std::fs::read_dir(directory)
         .into_iter()
         .flatten()

@@ -37,6 +37,8 @@ struct Rules {
     upstream: String,
     client: reqwest::Client,
     troubles: Mutex<Vec<Rule>>,
+    /// Writes without a header whose name begins like this are refused, as S3 refuses those without a checksum.
+    demanded: Mutex<Option<&'static str>>,
     seen: Mutex<Vec<String>>,
 }
 
@@ -63,6 +65,7 @@ impl Front {
             upstream,
             client,
             troubles: Mutex::default(),
+            demanded: Mutex::default(),
             seen: Mutex::default(),
         });
         let router = axum::Router::new()
@@ -91,6 +94,11 @@ impl Front {
             trouble,
             times,
         });
+    }
+
+    /// Refuses writes without a header whose name begins like this, in the words in which S3 wants a checksum.
+    pub fn demand(&self, header: &'static str) {
+        *lock(&self.rules.demanded) = Some(header);
     }
 
     /// Ends all trouble.
@@ -147,8 +155,17 @@ async fn pass_on(State(rules): State<Arc<Rules>>, request: Request) -> Response 
     if matches!(trouble, Some(Trouble::Hold)) {
         return std::future::pending().await;
     }
-    let mut headers = parts.headers;
-    headers.remove("host");
+    // The host too: it may be part of what is signed.
+    let headers = parts.headers;
+    let demanded = *lock(&rules.demanded);
+    if let Some(header) = demanded
+        && parts.method == http::Method::PUT
+        && !headers.keys().any(|name| name.as_str().starts_with(header))
+    {
+        let text = "<Error><Code>InvalidRequest</Code><Message>Content-MD5 OR x-amz-checksum- HTTP header is \
+                    required for Put Object requests with Object Lock parameters</Message></Error>";
+        return (StatusCode::BAD_REQUEST, text).into_response();
+    }
     let answer = rules
         .client
         .request(parts.method, format!("{}{path}", rules.upstream))

@@ -3,21 +3,40 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
-use object_store::aws::AmazonS3Builder;
-use object_store::signer::Signer as _;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{
+    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings, sign,
+};
+use aws_sigv4::sign::v4;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, Method};
+use sha2::{Digest as _, Sha256};
 
 use super::control_plane::assets::{self, Tool};
 use super::control_plane::ports;
 use super::control_plane::process::{Janitor, Lifetime, Process, Start};
+use super::front::Front;
 use super::{unique_name, wait_until};
 
 /// MinIO's own default region; any other has to be configured there.
 pub const REGION: &str = "us-east-1";
+/// The key that one with keys encrypts with.
+pub const KMS_KEY: &str = "ark-tests-key";
+
+/// What is unusual about a MinIO.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// It speaks TLS, with a certificate that nobody knows.
+    pub tls: bool,
+    /// It has a key to encrypt with.
+    pub kms: bool,
+    /// The domain below which its buckets have names of their own.
+    pub domain: Option<&'static str>,
+}
 
 /// A running MinIO with an empty disk.
 #[derive(Debug)]
@@ -26,20 +45,31 @@ pub struct Minio {
     process: Mutex<Process>,
     _janitor: Option<Janitor>,
     folder: PathBuf,
+    options: Options,
     port: u16,
     access_key: String,
     secret_key: String,
+    client: reqwest::Client,
 }
 
 impl Minio {
     /// Starts MinIO, after building it if need be; it ends with this process.
     pub async fn start() -> Result<Self> {
+        Self::start_with(Options::default()).await
+    }
+
+    /// Starts an unusual one.
+    pub async fn start_with(options: Options) -> Result<Self> {
         let folder = std::env::temp_dir().join(unique_name("ark-minio"));
-        Self::start_in(folder, Lifetime::Ours).await
+        Self::start_as(folder, Lifetime::Ours, options).await
     }
 
     /// Starts MinIO in a folder, from where it may go on when this process ends.
     pub async fn start_in(folder: PathBuf, lifetime: Lifetime) -> Result<Self> {
+        Self::start_as(folder, lifetime, Options::default()).await
+    }
+
+    async fn start_as(folder: PathBuf, lifetime: Lifetime, options: Options) -> Result<Self> {
         super::init();
         tokio::task::spawn_blocking(|| assets::ensure(&[Tool::Minio]))
             .await
@@ -58,6 +88,29 @@ impl Minio {
         let [port, console] = ports::free()?;
         let access_key = "ark-tests".to_owned();
         let secret_key = uuid::Uuid::new_v4().simple().to_string();
+        // Without certificates in it, it speaks plain HTTP.
+        let certificates = folder.join("certificates");
+        fs::create_dir_all(&certificates)?;
+        if options.tls {
+            let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()])?;
+            fs::write(certificates.join("public.crt"), made.cert.pem())?;
+            let key = made.signing_key.serialize_pem();
+            fs::write(certificates.join("private.key"), key)?;
+        }
+        let mut environment = vec![
+            ("MINIO_ROOT_USER", access_key.clone()),
+            ("MINIO_ROOT_PASSWORD", secret_key.clone()),
+            // It would look for newer versions of itself.
+            ("MINIO_UPDATE", "off".to_owned()),
+            ("MINIO_CI_CD", "1".to_owned()),
+        ];
+        if options.kms {
+            let key = STANDARD.encode(Sha256::digest(&secret_key));
+            environment.push(("MINIO_KMS_SECRET_KEY", format!("{KMS_KEY}:{key}")));
+        }
+        if let Some(domain) = options.domain {
+            environment.push(("MINIO_DOMAIN", domain.to_owned()));
+        }
         let start = Start {
             name: Tool::Minio.name(),
             program: &Tool::Minio.path(),
@@ -65,89 +118,160 @@ impl Minio {
                 "server".to_owned(),
                 format!("--address=127.0.0.1:{port}"),
                 format!("--console-address=127.0.0.1:{console}"),
+                format!("--certs-dir={}", certificates.display()),
                 data.display().to_string(),
             ],
-            environment: vec![
-                ("MINIO_ROOT_USER", access_key.clone()),
-                ("MINIO_ROOT_PASSWORD", secret_key.clone()),
-                // It would look for newer versions of itself.
-                ("MINIO_UPDATE", "off".to_owned()),
-                ("MINIO_CI_CD", "1".to_owned()),
-            ],
+            environment,
             folder: &folder,
             logs: &logs,
         };
         let process = Mutex::new(Process::start(&start, lifetime)?);
+        let client = reqwest::Client::builder()
+            .tls_danger_accept_invalid_certs(true)
+            .build()?;
         let minio = Self {
             process,
             _janitor: janitor,
             folder,
+            options,
             port,
             access_key,
             secret_key,
+            client,
         };
         // Its "ready" page says so before it has users and buckets, and requests fail then.
-        wait_until(
-            "MinIO is ready",
-            Duration::from_mins(1),
-            async || match minio.check() {
-                Err(dead) => Ok(Some(Err(dead))),
-                Ok(()) => Ok(
-                    (minio.request("GET", "/minio/health/cluster").await? == 200).then_some(Ok(())),
-                ),
-            },
-        )
+        let page = format!("{}/minio/health/cluster", minio.endpoint());
+        wait_until("MinIO is ready", Duration::from_mins(1), async || {
+            if let Err(dead) = minio.check() {
+                return Ok(Some(Err(dead)));
+            }
+            let answer = minio.client.get(&page).send().await?;
+            Ok(answer.status().is_success().then_some(Ok(())))
+        })
         .await??;
         Ok(minio)
     }
 
     /// Makes a bucket.
     pub async fn create_bucket(&self, name: &str) -> Result<()> {
-        let store = AmazonS3Builder::new()
-            .with_endpoint(self.endpoint())
-            .with_allow_http(true)
-            .with_region(REGION)
-            .with_bucket_name(name)
-            .with_access_key_id(&self.access_key)
-            .with_secret_access_key(&self.secret_key)
-            .build()
-            .context("sign a request for MinIO")?;
-        // A PUT of the bucket's root: object_store has no call for it, but signs it.
-        let url = store
-            .signed_url(
-                http::Method::PUT,
-                &object_store::path::Path::default(),
-                Duration::from_mins(1),
-            )
-            .await
-            .context("sign a request for MinIO")?;
-        let path = format!("{}?{}", url.path(), url.query().unwrap_or_default());
-        let status = self.request("PUT", &path).await?;
-        ensure!(
-            status == 200,
-            "making bucket {name} in MinIO gave status {status}"
-        );
+        self.ask(Method::PUT, &format!("/{name}"), &[], "").await?;
         Ok(())
     }
 
-    /// Makes a request without a body and returns the status: one line of HTTP, for which no client is worth having.
-    async fn request(&self, method: &str, path: &str) -> Result<u16> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port))
-            .await
-            .context("connect to MinIO")?;
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-            self.port
+    /// Makes a bucket whose objects can be locked, and are for so many days if there are any.
+    pub async fn create_locked_bucket(&self, name: &str, days: u32) -> Result<()> {
+        let lockable = [("x-amz-bucket-object-lock-enabled", "true")];
+        self.ask(Method::PUT, &format!("/{name}"), &lockable, "")
+            .await?;
+        if days > 0 {
+            let rule = format!(
+                "<ObjectLockConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+                 <ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention><Mode>COMPLIANCE</Mode>\
+                 <Days>{days}</Days></DefaultRetention></Rule></ObjectLockConfiguration>"
+            );
+            self.ask(Method::PUT, &format!("/{name}?object-lock="), &[], &rule)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Locks an object until a time.
+    pub async fn retain(&self, bucket: &str, key: &str, until: jiff::Timestamp) -> Result<()> {
+        let until = until.strftime("%Y-%m-%dT%H:%M:%SZ");
+        let lock = format!(
+            "<Retention xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Mode>COMPLIANCE</Mode>\
+             <RetainUntilDate>{until}</RetainUntilDate></Retention>"
         );
-        stream.write_all(head.as_bytes()).await?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await?;
-        let answer = String::from_utf8_lossy(&answer);
-        let status = answer
-            .split(' ')
-            .nth(1)
-            .context("MinIO's answer is not HTTP")?;
-        Ok(status.parse()?)
+        self.ask(
+            Method::PUT,
+            &format!("/{bucket}/{key}?retention="),
+            &[],
+            &lock,
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Puts an object under a legal hold, or takes it off.
+    pub async fn hold(&self, bucket: &str, key: &str, on: bool) -> Result<()> {
+        let status = if on { "ON" } else { "OFF" };
+        let hold = format!(
+            "<LegalHold xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Status>{status}</Status></LegalHold>"
+        );
+        self.ask(
+            Method::PUT,
+            &format!("/{bucket}/{key}?legal-hold="),
+            &[],
+            &hold,
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Returns the headers that an object comes with.
+    pub async fn headers(&self, bucket: &str, key: &str) -> Result<HeaderMap> {
+        let (headers, _) = self
+            .ask(Method::HEAD, &format!("/{bucket}/{key}"), &[], "")
+            .await?;
+        Ok(headers)
+    }
+
+    /// Returns what the bucket says under a path, such as an object's `?tagging=`.
+    pub async fn read(&self, path: &str) -> Result<String> {
+        let (_, text) = self.ask(Method::GET, path, &[], "").await?;
+        Ok(text)
+    }
+
+    /// Starts something that answers over plain HTTP and passes on what it is asked.
+    pub async fn front(&self) -> Result<Front> {
+        Front::to(self.endpoint(), self.client.clone()).await
+    }
+
+    /// Makes a signed request; returns headers and body.
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Result<(HeaderMap, String)> {
+        let url = format!("{}{path}", self.endpoint());
+        let digest = STANDARD.encode(Sha256::digest(body));
+        let mut all = headers.to_vec();
+        all.push(("x-amz-checksum-sha256", &digest));
+        let mut settings = SigningSettings::default();
+        settings.percent_encoding_mode = PercentEncodingMode::Single;
+        settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+        let identity =
+            Credentials::new(&self.access_key, &self.secret_key, None, None, "tests").into();
+        let params = v4::SigningParams::builder()
+            .identity(&identity)
+            .region(REGION)
+            .name("s3")
+            .time(SystemTime::now())
+            .settings(settings)
+            .build()?
+            .into();
+        let request = SignableRequest::new(
+            method.as_str(),
+            &url,
+            all.iter().copied(),
+            SignableBody::Bytes(body.as_bytes()),
+        )?;
+        let (instructions, _) = sign(request, &params)?.into_parts();
+        let (signed, _) = instructions.into_parts();
+        let mut request = self.client.request(method, &url).body(body.to_owned());
+        for (name, value) in all {
+            request = request.header(name, value);
+        }
+        for header in &signed {
+            request = request.header(header.name(), header.value());
+        }
+        let answer = request.send().await?;
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let text = answer.text().await?;
+        ensure!(status.is_success(), "{path} in MinIO gave {status}: {text}");
+        Ok((headers, text))
     }
 
     /// Returns an error with the end of its log if the program has ended.
@@ -159,7 +283,13 @@ impl Minio {
     }
 
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        let scheme = if self.options.tls { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.port)
+    }
+
+    /// Returns the file of its certificate.
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.join("certificates/public.crt")
     }
 
     /// Returns its port, for a proxy in front of it.

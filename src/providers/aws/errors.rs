@@ -5,12 +5,12 @@
 use object_store::client::{HttpError, HttpErrorKind};
 
 use super::credentials::CredentialError;
-use super::signed::element;
-use crate::providers::blobs::{chain, innermost};
+use super::signed::{Unanswered, element};
+use crate::providers::blobs::{Told, chain, innermost};
 use crate::providers::store::ErrorKind;
 
 /// Reads an error of the S3 client.
-pub(super) fn explain(error: &object_store::Error) -> Option<(ErrorKind, String)> {
+pub(super) fn explain(error: &object_store::Error) -> Option<Told> {
     if let Some(missing) = chain(error).find_map(|cause| cause.downcast_ref::<CredentialError>()) {
         return Some((ErrorKind::Denied, missing.to_string()));
     }
@@ -27,28 +27,43 @@ pub(super) fn explain(error: &object_store::Error) -> Option<(ErrorKind, String)
     None
 }
 
-fn transport(http: &HttpError) -> (ErrorKind, String) {
+fn transport(http: &HttpError) -> Told {
     let cause = innermost(http);
-    let advice = if cause.contains("certificate") {
-        "name the file of its authority's certificate in backupStorageProvider.config.caCert"
-    } else {
-        "check backupStorageProvider.config.s3Url, and that the network lets this through"
-    };
     match http.kind() {
         HttpErrorKind::Timeout => (
             ErrorKind::Unreachable,
-            format!("the server does not answer in time; {advice}"),
+            format!("the server does not answer in time; {}", advice(&cause)),
         ),
         HttpErrorKind::Decode => (ErrorKind::Other, cause),
-        _ => (
-            ErrorKind::Unreachable,
-            format!("the server cannot be reached ({cause}); {advice}"),
-        ),
+        _ => unreachable(&cause),
+    }
+}
+
+fn unreachable(cause: &str) -> Told {
+    let why = format!("the server cannot be reached ({cause}); {}", advice(cause));
+    (ErrorKind::Unreachable, why)
+}
+
+/// Returns what to do where the server cannot be reached.
+fn advice(cause: &str) -> &'static str {
+    if cause.contains("certificate") {
+        "name the file of its authority's certificate in backupStorageProvider.config.caCert"
+    } else {
+        "check backupStorageProvider.config.s3Url, and that the network lets this through"
+    }
+}
+
+/// Reads why a request of ours has no answer.
+pub(super) fn unanswered(error: &Unanswered) -> Told {
+    match error {
+        Unanswered::Credentials(why) => (ErrorKind::Denied, why.clone()),
+        Unanswered::Transport { why, .. } => unreachable(why),
+        Unanswered::Unsignable(_) => (ErrorKind::Other, error.to_string()),
     }
 }
 
 /// Reads a code of S3 (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>).
-fn answer(code: &str, message: &str) -> (ErrorKind, String) {
+pub(super) fn answer(code: &str, message: &str) -> Told {
     let said = if message.is_empty() {
         code.to_owned()
     } else {
@@ -75,6 +90,10 @@ fn answer(code: &str, message: &str) -> (ErrorKind, String) {
         "InvalidBucketName" => (
             ErrorKind::Invalid,
             format!("{said}; correct backupStorageProvider.bucket"),
+        ),
+        "InvalidTag" => (
+            ErrorKind::Invalid,
+            format!("{said}; correct backupStorageProvider.config.tagging"),
         ),
         "NotImplemented" => (ErrorKind::NotSupported, said),
         "SlowDown" | "ServiceUnavailable" => {

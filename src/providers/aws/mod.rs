@@ -1,5 +1,7 @@
 //! The `aws` provider: S3, and whatever speaks its protocol, such as MinIO.
 
+mod bucket;
+mod calls;
 mod credentials;
 pub(super) mod ec2;
 mod errors;
@@ -17,7 +19,10 @@ use object_store::signer::Signer as _;
 use object_store::{BackoffConfig, Certificate, ClientOptions, RetryConfig};
 use url::Url;
 
+use self::bucket::Bucket;
+use self::calls::Calls;
 use self::settings::{Addressing, S3Settings};
+use self::signed::{Service, Signed};
 use super::blobs::{Blobs, Place, SignGet};
 use super::environment::Environment;
 use super::patience::{
@@ -41,13 +46,21 @@ pub(super) async fn open(
     let server = settings.url.clone().map_or_else(|| amazon(&region), Ok)?;
     let credentials = credentials::chain(environment, &settings.identity, &region, &client)
         .map_err(|problem| StoreError::new(ErrorKind::Denied, problem))?;
-    let build = |server: &Url| build(&settings, server, &region, &client, &credentials);
-
-    let store = build(&server)?;
-    let signer = match &settings.public_url {
-        Some(public) => build(public)?,
-        None => store.clone(),
+    let build = |server: &Url, checksums| {
+        build(&settings, server, &region, &client, &credentials, checksums)
     };
+    let checksums = settings.checksums;
+    let signer = build(settings.public_url.as_ref().unwrap_or(&server), false)?;
+    let http = signed::client(settings.ca_cert.as_deref())
+        .map_err(|why| invalid(format!("backupStorageProvider.config.caCert: {why}")))?;
+    let signed = Signed::new(http, Arc::clone(&credentials), Service::S3, &region);
+    let bucket = Arc::new(Bucket::new(
+        build(&server, false)?,
+        build(&server, true)?,
+        Calls::new(signed, &address(&settings, &server)?),
+        &settings.tags,
+        checksums,
+    ));
     let place = Place::Bucket {
         called: "bucket",
         name: settings.bucket.clone(),
@@ -59,8 +72,14 @@ pub(super) async fn open(
         sign: true,
     };
     Ok(Arc::new(
-        Blobs::new(Arc::new(store), place, capabilities, errors::explain)
-            .with_signer(Arc::new(S3Signer(signer))),
+        Blobs::new(
+            Arc::clone(&bucket) as _,
+            place,
+            capabilities,
+            errors::explain,
+        )
+        .with_signer(Arc::new(S3Signer(signer)))
+        .with_extras(bucket),
     ))
 }
 
@@ -138,10 +157,12 @@ fn build(
     region: &str,
     client: &ClientOptions,
     credentials: &AwsCredentialProvider,
+    checksums: bool,
 ) -> Result<AmazonS3, StoreError> {
     let in_host = settings.addressing == Addressing::Host;
+    // The crate puts the bucket into the path by itself.
     let endpoint = if in_host {
-        bucket_host(server, &settings.bucket)?
+        address(settings, server)?
     } else {
         server.clone()
     };
@@ -158,7 +179,7 @@ fn build(
     if let Some(key) = &settings.kms_key_id {
         builder = builder.with_sse_kms_encryption(key);
     }
-    if settings.checksums {
+    if checksums {
         builder = builder.with_checksum_algorithm(Checksum::SHA256);
     }
     builder.build().map_err(|error| {
@@ -167,6 +188,19 @@ fn build(
             super::blobs::innermost(&error)
         ))
     })
+}
+
+/// Returns the bucket's address.
+fn address(settings: &S3Settings, server: &Url) -> Result<Url, StoreError> {
+    match settings.addressing {
+        Addressing::Host => bucket_host(server, &settings.bucket),
+        Addressing::Path => {
+            let mut url = server.clone();
+            let path = format!("{}/{}", url.path().trim_end_matches('/'), settings.bucket);
+            url.set_path(&path);
+            Ok(url)
+        }
+    }
 }
 
 /// Returns the bucket's own address, as `https://bucket.host`.

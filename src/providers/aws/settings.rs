@@ -5,7 +5,7 @@ use url::Url;
 use super::credentials::Identity;
 use crate::api::StorageProviderConfig;
 use crate::providers::environment::Environment;
-use crate::providers::settings::{Settings, bucket};
+use crate::providers::settings::{Settings, bucket, invalid};
 use crate::providers::store::StoreError;
 
 /// The settings of this provider.
@@ -19,7 +19,11 @@ const KEYS: &[&str] = &[
     "kmsKeyId",
     "caCert",
     "checksumAlgorithm",
+    "tagging",
 ];
+
+/// How many tags an object may have.
+const MOST_TAGS: usize = 10;
 
 /// The region that servers other than Amazon's take for granted.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -49,8 +53,10 @@ pub(super) struct S3Settings {
     pub(super) kms_key_id: Option<String>,
     /// A file of further certificates to trust.
     pub(super) ca_cert: Option<String>,
-    /// Whether to send SHA-256 checksums, as buckets with object lock demand.
+    /// Whether to send SHA-256 checksums whatever the bucket is like; those with object lock demand them.
     pub(super) checksums: bool,
+    /// The tags that objects get.
+    pub(super) tags: Vec<(String, String)>,
 }
 
 impl S3Settings {
@@ -81,10 +87,44 @@ impl S3Settings {
             kms_key_id: owned("kmsKeyId"),
             ca_cert: owned("caCert"),
             checksums: settings.one_of("checksumAlgorithm", &["SHA256"])?.is_some(),
+            tags: match settings.text("tagging") {
+                Some(text) => tags(text).map_err(|why| {
+                    invalid(format!(
+                        "backupStorageProvider.config.tagging: {why}; write it as key=value&key2=value2"
+                    ))
+                })?,
+                None => Vec::new(),
+            },
             bucket,
             url,
         })
     }
+}
+
+/// Reads tags in the form of a URL's query.
+///
+/// # Errors
+/// A few words (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html>).
+fn tags(text: &str) -> Result<Vec<(String, String)>, String> {
+    let mut tags: Vec<(String, String)> = Vec::new();
+    for (key, value) in url::form_urlencoded::parse(text.as_bytes()) {
+        if key.is_empty() || key.chars().count() > 128 || value.chars().count() > 256 {
+            return Err(format!(
+                "{key:?} and its value cannot be a tag, which has a key of 1 to 128 characters and a value of at most 256"
+            ));
+        }
+        if tags.iter().any(|(other, _)| *other == key) {
+            return Err(format!("the key {key:?} comes twice"));
+        }
+        tags.push((key.into_owned(), value.into_owned()));
+    }
+    if tags.is_empty() || tags.len() > MOST_TAGS {
+        return Err(format!(
+            "there are {} tags in it, and an object has 1 to {MOST_TAGS}",
+            tags.len()
+        ));
+    }
+    Ok(tags)
 }
 
 #[cfg(test)]
@@ -150,6 +190,28 @@ mod tests {
         ] {
             let settings = parse(bucket, pairs, &[]).unwrap();
             assert_eq!(settings.addressing, expected, "{bucket} {pairs:?}");
+        }
+    }
+
+    #[test]
+    fn tags_are_written_like_a_query() {
+        let settings = parse("ark", &[("tagging", "team=a%26b&stage=test+it&bare=")], &[]);
+        let tags = settings.unwrap().tags;
+        let expected = [("team", "a&b"), ("stage", "test it"), ("bare", "")];
+        assert_eq!(
+            tags,
+            expected.map(|(key, value)| (key.to_owned(), value.to_owned()))
+        );
+        let many: Vec<String> = (0..11).map(|number| format!("k{number}=v")).collect();
+        for (text, expected) in [
+            ("a=1&a=2", "comes twice"),
+            ("=1", "cannot be a tag"),
+            ("&", "there are 0 tags"),
+            (&many.join("&"), "there are 11 tags"),
+            (&format!("{}=1", "k".repeat(129)), "cannot be a tag"),
+        ] {
+            let problem = parse("ark", &[("tagging", text)], &[]).unwrap_err();
+            assert!(problem.to_string().contains(expected), "{problem}");
         }
     }
 

@@ -42,6 +42,7 @@ pub(super) struct Signed {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
 
@@ -101,6 +102,7 @@ impl Signed {
         let answer = request.send().await.map_err(failed)?;
         Ok(Answer {
             status: answer.status(),
+            headers: answer.headers().clone(),
             body: answer.bytes().await.map_err(failed)?,
         })
     }
