@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -69,6 +70,12 @@ impl Backup {
     pub fn schedule(&self) -> Option<&str> {
         let labels = self.metadata.labels.as_ref()?;
         labels.get(labels::SCHEDULE).map(String::as_str)
+    }
+
+    /// Returns until when its bucket keeps it, if it was to be removed before and is locked there.
+    pub fn locked_until(&self) -> Option<Timestamp> {
+        let annotations = self.metadata.annotations.as_ref()?;
+        annotations.get(labels::LOCKED_UNTIL)?.parse().ok()
     }
 
     /// Returns the newest completed one of some backups, by when they began.

@@ -141,6 +141,8 @@ pub mod labels {
     pub const ORIGINAL_VOLUME: &str = "ark.heptio.com/original-pv-name";
     /// Annotation of a claim: `true` or `false`, whether its volume is snapshot, whatever policies say.
     pub const SNAPSHOT_VOLUME: &str = "backup.ark.heptio.com/snapshot-volume";
+    /// Annotation on Backups that were to be removed and are locked in their bucket: the time until which they stay.
+    pub const LOCKED_UNTIL: &str = "ark.heptio.com/locked-until";
     /// Finalizer that Ark 0.7 put on backups. Nobody acts on it any more, so that it is only taken off.
     pub const LEGACY_FINALIZER: &str = "gc.ark.heptio.com";
 }

@@ -29,7 +29,7 @@ use crate::providers::{Environment, registry};
 use crate::restore::{RestoreError, RestoreOptions, RestoreRequest};
 use crate::storage::{Deletion, Owner, Refusal, RestoreKeys, RunMarker, StorageError};
 
-pub(crate) use crate::providers::store::ByteStream;
+pub(crate) use crate::providers::store::{ByteStream, Lock};
 pub(crate) use crate::storage::{Leftover, PartKind};
 
 /// A place where backups are kept, open for use.
@@ -271,6 +271,11 @@ impl Location {
             }
         }
         Ok(())
+    }
+
+    /// Returns what keeps a backup from being removed, if anything does; one whose time is over may be returned.
+    pub(crate) async fn lock(&self, backup: &str) -> Result<Option<Lock>, String> {
+        self.0.locked(backup).await.map_err(|error| chain(&error))
     }
 
     /// Removes the backup of this name that the owner made.

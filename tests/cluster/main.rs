@@ -24,6 +24,7 @@ mod hooks;
 mod install;
 mod late_group;
 mod locations;
+mod locked;
 mod manifests;
 mod mapping;
 mod modifiers;

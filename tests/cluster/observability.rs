@@ -13,7 +13,7 @@ use crate::support::control_plane::ControlPlane;
 use crate::support::{PATIENCE, wait_until};
 
 /// Waits until an object has an Event of each of these reasons, and returns their types.
-async fn events(
+pub(crate) async fn events(
     ark: &Installation<'_>,
     kind: &str,
     name: &str,

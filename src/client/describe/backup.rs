@@ -150,6 +150,9 @@ fn outcome(lines: &mut Lines, backup: &Backup, status: &BackupStatus, found: &Fo
     lines.gap();
     let expiration = table::expiration(backup).map(table::timestamp);
     lines.field("Expiration", expiration.as_deref().unwrap_or("<n/a>"));
+    if let Some(end) = backup.locked_until() {
+        lines.field("Locked in its bucket until", &table::timestamp(end));
+    }
     lines.gap();
     lines.list(0, "Validation errors", &status.validation_errors);
     lines.gap();

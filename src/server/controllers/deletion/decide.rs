@@ -7,7 +7,7 @@ use crate::api::{
     Backup, BackupPhase, DeleteBackupRequest, DeleteBackupRequestPhase, DeleteBackupRequestStatus,
     labels,
 };
-use crate::server::engines;
+use crate::server::engines::{self, Lock};
 
 /// What is known of the Config.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +26,8 @@ pub(crate) enum Location<'a> {
     Usable {
         /// What it holds under the name was made by another program.
         foreign: bool,
+        /// What keeps the backup from being removed.
+        lock: Option<Lock>,
     },
 }
 
@@ -36,6 +38,8 @@ pub(crate) enum Decision {
     Nothing,
     /// It is through; a sentence for each thing that could not be removed.
     Process(Vec<String>),
+    /// It is through: the backup stays where it is locked, the end of which is known or not; a sentence.
+    Wait(Option<Timestamp>, String),
     /// Remove the Backup with this UID, and what is stored of it.
     Delete {
         /// The UID of the resource.
@@ -75,6 +79,7 @@ pub(crate) fn decide(
     backup: Option<&Backup>,
     running: &[String],
     location: Location<'_>,
+    now: Timestamp,
 ) -> Decision {
     let phase = request
         .status
@@ -142,8 +147,36 @@ pub(crate) fn decide(
         Location::ReadOnly(location) => refuse(format!(
             "backup {name} is in location {location}, which is read-only; its data stays"
         )),
-        Location::Usable { foreign: true } => refuse(engines::foreign(name)),
-        Location::Unneeded | Location::Usable { foreign: false } => Decision::Delete { uid, owner },
+        Location::Usable { foreign: true, .. } => refuse(engines::foreign(name)),
+        Location::Usable {
+            lock: Some(lock), ..
+        } if holds(lock, now) => wait(name, lock),
+        Location::Unneeded | Location::Usable { .. } => Decision::Delete { uid, owner },
+    }
+}
+
+/// Returns whether a lock keeps anything at a time.
+fn holds(lock: Lock, now: Timestamp) -> bool {
+    match lock {
+        Lock::Until(end) => end > now,
+        Lock::Held => true,
+    }
+}
+
+fn wait(name: &str, lock: Lock) -> Decision {
+    match lock {
+        Lock::Until(end) => Decision::Wait(
+            Some(end),
+            format!(
+                "backup {name} is locked by its bucket until {end}; nothing of it is removed before"
+            ),
+        ),
+        Lock::Held => Decision::Wait(
+            None,
+            format!(
+                "backup {name} is under a legal hold in its bucket; nothing of it is removed until that is taken off"
+            ),
+        ),
     }
 }
 

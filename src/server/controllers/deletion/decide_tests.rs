@@ -34,11 +34,22 @@ fn backup(uid: &str, phase: BackupPhase) -> Backup {
     }
 }
 
+const USABLE: Location<'static> = Location::Usable {
+    foreign: false,
+    lock: None,
+};
+
+fn now() -> Timestamp {
+    "2026-12-01T00:00:00Z".parse().unwrap()
+}
+
 /// What a decision is about, without its words.
 fn word(decision: &Decision) -> String {
     match decision {
         Decision::Nothing => "nothing".to_owned(),
         Decision::Process(_) => "process".to_owned(),
+        Decision::Wait(Some(end), _) => format!("wait until {end}"),
+        Decision::Wait(None, _) => "wait".to_owned(),
         Decision::Delete { uid, owner } if uid == owner => format!("delete {uid}"),
         Decision::Delete { uid, owner } => format!("delete {uid} of {owner}"),
     }
@@ -54,7 +65,7 @@ fn decisions() {
     let refused = backup("1", BackupPhase::FailedValidation);
     assert!(stored_nothing(&refused) && !stored_nothing(&done));
     let reasons = ["no bucket".to_owned()];
-    let usable = Location::Usable { foreign: false };
+    let usable = USABLE;
     for (phase, uid, there, location, expected) in [
         (New, None, Some(&done), usable, "delete 1"),
         (New, Some("1"), Some(&done), usable, "delete 1"),
@@ -67,7 +78,10 @@ fn decisions() {
             New,
             None,
             Some(&done),
-            Location::Usable { foreign: true },
+            Location::Usable {
+                foreign: true,
+                lock: Some(Lock::Held),
+            },
             "process",
         ),
         (New, None, Some(&refused), Location::Unneeded, "delete 1"),
@@ -101,13 +115,48 @@ fn decisions() {
         (InProgress, None, None, usable, "process"),
         (Processed, Some("1"), Some(&done), usable, "nothing"),
     ] {
-        let decision = decide(&request(phase.clone(), uid), there, &[], location);
+        let decision = decide(&request(phase.clone(), uid), there, &[], location, now());
         assert_eq!(
             word(&decision),
             expected,
             "{phase} {uid:?} {location:?}: {decision:?}"
         );
     }
+}
+
+#[test]
+fn a_locked_backup_stays_until_then() {
+    use DeleteBackupRequestPhase::{InProgress, New};
+    let until = |time: &str| Lock::Until(time.parse().unwrap());
+    let done = backup("1", BackupPhase::Completed);
+    for (lock, expected) in [
+        (None, "delete 1"),
+        (Some(until("2026-11-30T23:59:59Z")), "delete 1"),
+        (Some(until("2026-12-01T00:00:00Z")), "delete 1"),
+        (
+            Some(until("2026-12-01T00:00:01Z")),
+            "wait until 2026-12-01T00:00:01Z",
+        ),
+        (Some(Lock::Held), "wait"),
+    ] {
+        for phase in [New, InProgress] {
+            let location = Location::Usable {
+                foreign: false,
+                lock,
+            };
+            let request = request(phase, Some("1"));
+            let decision = decide(&request, Some(&done), &[], location, now());
+            assert_eq!(word(&decision), expected, "{lock:?}");
+        }
+    }
+    // Whoever may not remove it is told so first.
+    let location = Location::Usable {
+        foreign: false,
+        lock: Some(Lock::Held),
+    };
+    let running = backup("1", BackupPhase::InProgress);
+    let decision = decide(&request(New, None), Some(&running), &[], location, now());
+    assert_eq!(word(&decision), "process");
 }
 
 #[test]
@@ -130,12 +179,8 @@ fn other_requests_for_the_same_backup() {
 fn a_backup_that_is_being_restored_stays() {
     let done = backup("1", BackupPhase::Completed);
     let request = request(DeleteBackupRequestPhase::New, None);
-    let Decision::Process(errors) = decide(
-        &request,
-        Some(&done),
-        &["r".to_owned()],
-        Location::Usable { foreign: false },
-    ) else {
+    let Decision::Process(errors) = decide(&request, Some(&done), &["r".to_owned()], USABLE, now())
+    else {
         panic!("not refused");
     };
     assert!(errors[0].contains("being restored by r"), "{errors:?}");
@@ -146,11 +191,6 @@ fn a_synced_backup_owns_what_its_origin_stored() {
     let mut synced = backup("1", BackupPhase::Completed);
     synced.metadata.annotations = Some([(labels::ORIGIN_UID.to_owned(), "0".to_owned())].into());
     let request = request(DeleteBackupRequestPhase::New, None);
-    let decision = decide(
-        &request,
-        Some(&synced),
-        &[],
-        Location::Usable { foreign: false },
-    );
+    let decision = decide(&request, Some(&synced), &[], USABLE, now());
     assert_eq!(word(&decision), "delete 1 of 0");
 }

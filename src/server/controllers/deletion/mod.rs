@@ -7,6 +7,7 @@ pub(crate) mod decide;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use kube::api::{DeleteParams, ListParams, Patch, Preconditions};
 use serde_json::{Map, Value, json};
 
@@ -164,21 +165,20 @@ impl Deletions {
                         false
                     }
                 };
-                (Location::Usable { foreign }, Some(place))
+                let lock = place.location.lock(name).await?;
+                (Location::Usable { foreign, lock }, Some(place))
             }
         };
         let resource = backup.as_ref().map(|read| &read.object);
-        match (decide::decide(request, resource, &running, location), place) {
-            (Decision::Process(errors), _) => {
-                tracing::info!(
-                    request = task.name,
-                    errors = errors.join("; "),
-                    "a deletion is refused"
-                );
-                let api = &self.context.apis.deletions;
-                let status = decide::processed(errors, self.context.clock.now());
-                let written = read.replace_status(api, &status).await;
-                return written.map_err(|error| chain(&error));
+        let now = self.context.clock.now();
+        let decision = decide::decide(request, resource, &running, location, now);
+        match (decision, place) {
+            (Decision::Process(errors), _) => return self.refuse(task, read, errors).await,
+            (Decision::Wait(end, problem), _) => {
+                if let Some(backup) = &backup {
+                    self.keep(backup, end, &problem).await?;
+                }
+                return self.refuse(task, read, vec![problem]).await;
             }
             (Decision::Delete { uid, owner }, place) => {
                 if term.confirm().await != Standing::Held {
@@ -202,6 +202,52 @@ impl Deletions {
             }
             (Decision::Nothing, _) => {}
         }
+        Ok(())
+    }
+
+    /// Says why nothing is removed.
+    async fn refuse(
+        &self,
+        task: &Task,
+        read: &Read<DeleteBackupRequest>,
+        errors: Vec<String>,
+    ) -> Result<(), String> {
+        tracing::info!(
+            request = task.name,
+            errors = errors.join("; "),
+            "a deletion is refused"
+        );
+        let api = &self.context.apis.deletions;
+        let status = decide::processed(errors, self.context.clock.now());
+        let written = read.replace_status(api, &status).await;
+        written.map_err(|error| chain(&error))
+    }
+
+    /// Notes on a Backup until when it stays, so that it expires no sooner.
+    async fn keep(
+        &self,
+        backup: &Read<Backup>,
+        end: Option<Timestamp>,
+        problem: &str,
+    ) -> Result<(), String> {
+        if let Some(end) = end {
+            let patch = json!({"metadata": {
+                "uid": backup.uid,
+                "annotations": {labels::LOCKED_UNTIL: end.to_string()},
+            }});
+            let api = &self.context.apis.backups;
+            let params = status::patch_params();
+            match api
+                .patch(&backup.name, &params, &Patch::Merge(&patch))
+                .await
+            {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+                Err(error) => return Err(chain(&error)),
+            }
+        }
+        let happening = Happening::warning("Locked", problem.to_owned());
+        self.context.events.say(&backup.object, happening);
         Ok(())
     }
 

@@ -149,7 +149,9 @@ pub(crate) fn expires(backup: &Backup) -> Option<Timestamp> {
     // Those of other programs do not expire.
     let ours = backup.is_ours() && backup.metadata.deletion_timestamp.is_none();
     let expiration = status.expiration.as_ref()?.0;
-    (ends && ours).then_some(expiration)
+    // What its bucket has said of it when it was to be removed.
+    let locked = backup.locked_until().unwrap_or(Timestamp::MIN);
+    (ends && ours).then_some(expiration.max(locked))
 }
 
 fn removable(facts: &Facts<'_>, backup: &Backup) -> bool {

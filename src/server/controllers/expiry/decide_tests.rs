@@ -126,6 +126,34 @@ fn a_backup_goes_when_its_time_has_come() {
 }
 
 #[test]
+fn a_locked_backup_waits_for_its_bucket() {
+    use DeleteBackupRequestPhase::Processed;
+    let locked = |until: &str| {
+        changed(|one| {
+            let until = (labels::LOCKED_UNTIL.to_owned(), until.to_owned());
+            one.metadata.annotations = Some([until].into());
+        })
+    };
+    let refused = asked("expired-1", Processed, Some("12:00"));
+    for (until, now, expected) in [
+        ("2026-01-01T15:00:00Z", "12:00", "until 01 15:00"),
+        ("2026-01-01T15:00:00Z", "14:59", "until 01 15:00"),
+        (
+            "2026-01-01T15:00:00Z",
+            "15:00",
+            "expire b for expired-1, until 02 12:00",
+        ),
+        // Neither a time before it expires nor what is none changes anything.
+        ("2026-01-01T11:00:00Z", "12:00", "until 01 12:01"),
+        ("soon", "12:00", "until 01 12:01"),
+    ] {
+        let mut world = World::of(&[locked(until)]);
+        world.requests = vec![refused.clone()];
+        assert_eq!(world.plan(now), expected, "{until} {now}");
+    }
+}
+
+#[test]
 fn some_backups_stay() {
     for (what, backup) in [
         ("for ever", changed(|one| status(one).expiration = None)),
