@@ -87,6 +87,7 @@ pub(crate) struct Metrics {
     restore: RunCounters,
     backup_duration: Histograms,
     backup_size: Family<BySchedule, Gauge>,
+    snapshots: SnapshotCounters,
     restore_duration: Histograms,
     backups: Objects<Backup>,
     schedules: Objects<Schedule>,
@@ -105,6 +106,14 @@ struct RunCounters {
     validation: Counters,
     items: Counters,
     bytes: Counters,
+}
+
+/// What is counted of volume snapshots.
+#[derive(Debug, Default)]
+struct SnapshotCounters {
+    attempt: Counters,
+    success: Counters,
+    failure: Counters,
 }
 
 impl RunCounters {
@@ -149,6 +158,7 @@ impl Metrics {
             restore: RunCounters::default(),
             backup_duration: durations(),
             backup_size: Family::default(),
+            snapshots: SnapshotCounters::default(),
             restore_duration: durations(),
             backups,
             schedules,
@@ -217,8 +227,8 @@ impl Metrics {
 
     /// Returns every family of counters with its name, to which the encoder adds `_total`, and its help.
     #[rustfmt::skip]
-    fn counters(&self) -> [(&'static str, &'static str, &Counters); 14] {
-        let (backup, restore) = (&self.backup, &self.restore);
+    fn counters(&self) -> [(&'static str, &'static str, &Counters); 17] {
+        let (backup, snapshots, restore) = (&self.backup, &self.snapshots, &self.restore);
         [
             ("backup_attempt", "Backups begun", &backup.attempt),
             ("backup_success", "Backups completed without an error", &backup.success),
@@ -227,6 +237,9 @@ impl Metrics {
             ("backup_validation_failure", "Backups refused", &backup.validation),
             ("backup_items", "Items of stored backups", &backup.items),
             ("backup_bytes", "Bytes of stored backups' contents", &backup.bytes),
+            ("volume_snapshot_attempt", "Volumes that were to be snapshot", &snapshots.attempt),
+            ("volume_snapshot_success", "Volumes that were snapshot", &snapshots.success),
+            ("volume_snapshot_failure", "Volumes that were to be snapshot and were not", &snapshots.failure),
             ("restore_attempt", "Restores begun", &restore.attempt),
             ("restore_success", "Restores completed without an error", &restore.success),
             ("restore_partial_failure", "Restores with errors on single items", &restore.partial),
@@ -321,6 +334,22 @@ impl Metrics {
     pub(crate) fn restore_begins(&self, schedule: &str) -> Running {
         self.restore.attempt.get_or_create(&by(schedule)).inc();
         Running::new(&self.restores_running)
+    }
+
+    /// Counts the volumes of a backup: how many were to be snapshot, and how many are.
+    pub(crate) fn volumes_snapshot(&self, schedule: &str, attempted: u64, completed: u64) {
+        let SnapshotCounters {
+            attempt,
+            success,
+            failure,
+        } = &self.snapshots;
+        for (counters, count) in [
+            (attempt, attempted),
+            (success, completed),
+            (failure, attempted.saturating_sub(completed)),
+        ] {
+            counters.get_or_create(&by(schedule)).inc_by(count);
+        }
     }
 
     pub(crate) fn backup_ends(&self, schedule: &str, ending: Ending) {

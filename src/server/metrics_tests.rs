@@ -31,6 +31,7 @@ async fn names_are_arks() {
     let running = metrics.backup_begins("nightly");
     metrics.backup_ends("nightly", Ending::Partial);
     metrics.backup_stored("nightly", Duration::from_secs(90), 1_234, 17);
+    metrics.volumes_snapshot("nightly", 3, 2);
     metrics.restore_through("nightly", Duration::from_secs(30), 9, 500);
     drop(metrics.restore_begins(""));
     metrics.restore_ends("", Ending::Refused);
@@ -50,6 +51,9 @@ async fn names_are_arks() {
         "ark_backup_tarball_size_bytes{schedule=\"nightly\"} 1234",
         "ark_restore_attempt_total{schedule=\"\"} 1",
         "ark_restore_success_total{schedule=\"\"} 0",
+        "ark_volume_snapshot_attempt_total{schedule=\"nightly\"} 3",
+        "ark_volume_snapshot_success_total{schedule=\"nightly\"} 2",
+        "ark_volume_snapshot_failure_total{schedule=\"nightly\"} 1",
         "ark_restore_failed_total{schedule=\"\"} 0",
         "ark_restore_validation_failed_total{schedule=\"\"} 1",
         "ark_api_requests_total 0",

@@ -104,6 +104,7 @@ async fn an_expired_backup_waits_for_its_bucket_and_says_so() -> Result<()> {
     // Nobody can hurry it.
     let spec = DeleteBackupRequestSpec {
         backup_name: "kept".into(),
+        ..DeleteBackupRequestSpec::default()
     };
     let request = DeleteBackupRequest::new("impatient", spec);
     requests.create(&PostParams::default(), &request).await?;

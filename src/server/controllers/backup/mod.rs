@@ -490,6 +490,12 @@ impl Backups {
                 .as_ref()
                 .map_or(0, |progress| progress.items_done);
             metrics.backup_stored(run.schedule, took, size, items);
+            let count = |counted: Option<u64>| counted.unwrap_or(0);
+            metrics.volumes_snapshot(
+                run.schedule,
+                count(status.volume_snapshots_attempted),
+                count(status.volume_snapshots_completed),
+            );
         }
         End::Status(Box::new(status))
     }
