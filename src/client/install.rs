@@ -24,7 +24,7 @@ use serde_json::Value;
 use super::context::{Cluster, Context, patiently};
 use super::flags::Problems;
 use super::{Outcome, output};
-use crate::api::FIELD_MANAGER;
+use crate::api::{DEFAULT_LOCATION, FIELD_MANAGER};
 use location::{Location, LocationArgs};
 use rights::Profile;
 use server::{DEFAULT_IMAGE, Server};
@@ -91,6 +91,7 @@ fn objects(namespace: &str, args: &InstallArgs) -> anyhow::Result<(Option<Locati
     }
     if let Some(location) = &location {
         objects.push(location.object(namespace)?);
+        objects.extend(location.snapshots_object(DEFAULT_LOCATION, namespace)?);
     }
     let server = Server {
         namespace,

@@ -10,7 +10,6 @@ use super::location::Location;
 use super::server::{Credentials, DEFAULT_IMAGE, Server};
 use crate::api::{
     Config, ConfigFields, DEFAULT_NAMESPACE, StorageProviderConfig, VolumeProviderConfig,
-    VolumeSnapshotLocation, VolumeSnapshotLocationSpec,
 };
 
 /// One folder of manifests.
@@ -167,31 +166,27 @@ impl Cloud {
         serde_json::to_value(config).unwrap()
     }
 
-    /// Returns where backups go, as Ark has it since 0.10.
-    pub(super) fn location(&self) -> Value {
-        let location = Location {
+    fn place(&self) -> Location {
+        Location {
             provider: self.provider.to_owned(),
             bucket: self.bucket.to_owned(),
             prefix: String::new(),
             config: map(self.settings),
-        };
-        location.object(DEFAULT_NAMESPACE).unwrap()
+            snapshots: self.snapshots.map(map),
+        }
+    }
+
+    /// Returns where backups go, as Ark has it since 0.10.
+    pub(super) fn location(&self) -> Value {
+        self.place().object(DEFAULT_NAMESPACE).unwrap()
     }
 
     /// Returns where volume snapshots go, as Ark has it since 0.10.
     pub(super) fn snapshot_location(&self) -> Option<Value> {
-        let settings = self.snapshots?;
         let name = format!("{}-default", self.folder);
-        let mut location = VolumeSnapshotLocation::new(
-            &name,
-            VolumeSnapshotLocationSpec {
-                provider: self.provider.to_owned(),
-                config: map(settings),
-                credential: None,
-            },
-        );
-        location.metadata = metadata(&name);
-        Some(serde_json::to_value(location).unwrap())
+        self.place()
+            .snapshots_object(&name, DEFAULT_NAMESPACE)
+            .unwrap()
     }
 
     /// Returns the server.

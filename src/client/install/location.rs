@@ -13,9 +13,10 @@ use serde_json::Value;
 use super::server::{Credentials, SECRET, SECRET_KEY};
 use crate::api::{
     BackupStorageLocation, BackupStorageLocationSpec, DEFAULT_LOCATION, ObjectStorageLocation,
+    VolumeSnapshotLocation, VolumeSnapshotLocationSpec,
 };
 use crate::client::flags::{Problems, pairs};
-use crate::providers::registry::{AVAILABLE, FEATURES};
+use crate::providers::registry::{AVAILABLE, FEATURES, SNAPSHOTTERS};
 
 /// A directory of the server's own machine, which a pod loses.
 const LOCAL: &str = "local";
@@ -35,6 +36,18 @@ pub(super) struct LocationArgs {
     /// The provider's settings, such as region=eu-central-1 (comma-separated, may be repeated)
     #[arg(long, value_name = "KEY=VALUE,...", help_heading = "Store")]
     config: Vec<String>,
+    /// Settings of a snapshot location of the same provider, such as region=eu-central-1 (comma-separated, may be
+    /// repeated); makes one named default, which a bare flag does without settings
+    #[arg(
+        long,
+        value_name = "KEY=VALUE,...",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        requires = "provider",
+        help_heading = "Store"
+    )]
+    snapshot_location_config: Vec<String>,
     /// File with the provider's credentials, kept in Secret cloud-credentials
     #[arg(long, value_name = "PATH", help_heading = "Store")]
     pub(super) secret_file: Option<PathBuf>,
@@ -78,6 +91,7 @@ impl LocationArgs {
             return None;
         };
         problems.extend(provider_problem(provider));
+        let snapshots = self.snapshots(provider, problems);
         if bucket.is_empty() {
             problems.extend([
                 "--provider without --bucket: name the bucket that holds the backups".to_owned(),
@@ -97,7 +111,32 @@ impl LocationArgs {
                 .trim_matches('/')
                 .to_owned(),
             config,
+            snapshots,
         })
+    }
+
+    /// Returns the settings of the snapshot location, if there is to be one.
+    fn snapshots(
+        &self,
+        provider: &str,
+        problems: &mut Problems,
+    ) -> Option<BTreeMap<String, String>> {
+        const FLAG: &str = "--snapshot-location-config";
+        if self.snapshot_location_config.is_empty() {
+            return None;
+        }
+        if !SNAPSHOTTERS.contains(&provider) {
+            problems.extend([format!(
+                "{FLAG}: provider {provider} snapshots no volumes; those that do are {}",
+                SNAPSHOTTERS.join(", ")
+            )]);
+        }
+        let given = self.snapshot_location_config.iter();
+        let given: Vec<String> = given.filter(|text| !text.is_empty()).cloned().collect();
+        if given.is_empty() {
+            return Some(BTreeMap::new());
+        }
+        Some(problems.take(pairs(FLAG, &given, '=')))
     }
 
     /// Returns how the server gets its credentials.
@@ -147,6 +186,8 @@ pub(super) struct Location {
     pub(super) bucket: String,
     pub(super) prefix: String,
     pub(super) config: BTreeMap<String, String>,
+    /// The settings of the provider's snapshots, if volumes are to be snapshot.
+    pub(super) snapshots: Option<BTreeMap<String, String>>,
 }
 
 impl Location {
@@ -166,6 +207,26 @@ impl Location {
         );
         location.metadata = metadata(DEFAULT_LOCATION, namespace);
         serde_json::to_value(location).context("writing the location")
+    }
+
+    /// Returns the snapshot location's object, if there is to be one.
+    pub(super) fn snapshots_object(
+        &self,
+        name: &str,
+        namespace: &str,
+    ) -> anyhow::Result<Option<Value>> {
+        let Some(config) = &self.snapshots else {
+            return Ok(None);
+        };
+        let spec = VolumeSnapshotLocationSpec {
+            provider: self.provider.clone(),
+            config: config.clone(),
+            credential: None,
+        };
+        let mut location = VolumeSnapshotLocation::new(name, spec);
+        location.metadata = metadata(name, namespace);
+        let object = serde_json::to_value(location).context("writing the snapshot location")?;
+        Ok(Some(object))
     }
 }
 

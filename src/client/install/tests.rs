@@ -192,6 +192,31 @@ fn profiles_share_no_name() {
     assert_eq!(all.len(), 9, "two installations share an object: {all:?}");
 }
 
+#[cfg(feature = "aws")]
+#[test]
+fn a_snapshot_location_comes_with_its_settings() {
+    for (flag, config) in [
+        ("--snapshot-location-config", serde_json::json!(null)),
+        (
+            "--snapshot-location-config=region=r",
+            serde_json::json!({"region": "r"}),
+        ),
+    ] {
+        let objects = planned("n", &["--provider=aws", "--bucket=b", flag]).unwrap();
+        let location = objects
+            .iter()
+            .find(|object| object["kind"] == "VolumeSnapshotLocation");
+        let spec = &location.unwrap()["spec"];
+        assert_eq!(
+            (&spec["provider"], &spec["config"]),
+            (&serde_json::json!("aws"), &config)
+        );
+    }
+    assert!(planned("n", &["--snapshot-location-config"]).is_err());
+    let objects = planned("n", &["--provider=aws", "--bucket=b"]).unwrap();
+    assert!(!names(&objects).contains(&"VolumeSnapshotLocation default".to_owned()));
+}
+
 #[test]
 fn a_location_is_installed_with_its_secret() {
     let types = definitions().len();
