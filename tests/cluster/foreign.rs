@@ -16,14 +16,14 @@ use crate::support::objects::apply_yaml;
 use crate::support::{PATIENCE, wait_until};
 use crate::zoo::{CUSTOM, NAMESPACES, ZOO, comparable, settled};
 
-fn fixture(name: &str) -> PathBuf {
+pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fixtures/backups")
         .join(name)
 }
 
 /// Copies what another program stored into a bucket.
-fn copy(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;

@@ -7,18 +7,20 @@ use ark::api::{
     DeleteBackupRequestSpec, RestorePhase, RestoreSpec, VolumeSnapshotLocation,
     VolumeSnapshotLocationPhase, VolumeSnapshotPhase,
 };
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
 use kube::api::{Api, ListParams, PostParams};
 use serde_json::json;
 
 use crate::disks::{
     Disks, ZONE, locate, lose, make_share, make_volume, recorded, recorded_snapshots, until_bound,
 };
+use crate::foreign::{copy, fixture};
 use crate::hooked::{Marks, pod, results, start};
 use crate::objects::{all_of, assert_clean_backup, assert_clean_restore, moved};
 use crate::support::ark::Installation;
 use crate::support::control_plane::{ControlPlane, Options};
 use crate::support::front::Trouble;
+use crate::support::moto::element;
 use crate::support::namespace::TestNamespace;
 use crate::support::objects::apply_yaml;
 use crate::support::{PATIENCE, unique_name, wait_until};
@@ -583,5 +585,78 @@ async fn the_config_of_early_arks_names_a_provider_too() -> Result<()> {
     assert_clean_backup(&backup);
     assert_eq!(recorded_snapshots(&ark, &backup)?.len(), 1);
     assert_eq!(backup.spec.volume_snapshot_locations, ["default"]);
+    server.stop()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshots_that_ark_0_9_recorded_are_restored() -> Result<()> {
+    let plane = ControlPlane::start(Options::default()).await?;
+    let client = plane.client();
+    let disks = Disks::start().await?;
+    let ark = disks.install(&plane).await?;
+    // What the original wrote, had it snapshot the zoo's disk.
+    let disk = disks
+        .moto
+        .create_volume("us-east-1a", &[("Size", "1")])
+        .await?;
+    let made = disks
+        .moto
+        .ec2("CreateSnapshot", &[("VolumeId", &disk)])
+        .await?;
+    let snapshot = element(&made, "snapshotId").context("a snapshot")?;
+    copy(&fixture("ark-0.9"), &ark.bucket())?;
+    let record = ark.bucket().join("zoo/ark-backup.json");
+    let mut backup: serde_json::Value = serde_json::from_slice(&std::fs::read(&record)?)?;
+    let mut record_snapshot = |id: &str| {
+        backup["status"]["volumeBackups"] = json!({"zoo-ebs": {
+            "snapshotID": id, "type": "gp2", "availabilityZone": "us-east-1a", "iops": null,
+        }});
+        std::fs::write(&record, backup.to_string())
+    };
+    record_snapshot("snap-00000000000000000")?;
+    let server = ark.serve().await?;
+    let spec = RestoreSpec {
+        included_namespaces: vec!["zoo-data".into()],
+        included_resources: [
+            "persistentvolumeclaims",
+            "persistentvolumes",
+            "storageclasses",
+        ]
+        .map(str::to_owned)
+        .into(),
+        include_cluster_resources: Some(true),
+        label_selector: Some(ark::api::selector::parse("app=zoo").expect("a selector")),
+        ..restore_of("zoo")
+    };
+
+    // There is no such snapshot; and then no node where the disk will be.
+    let nodes = Api::<Node>::all(client.clone());
+    for node in nodes.list(&ListParams::default()).await? {
+        let name = node.metadata.name.context("a name")?;
+        let zone = json!({"metadata": {"labels": {"topology.kubernetes.io/zone": "elsewhere"}}});
+        let patch = kube::api::Patch::Merge(&zone);
+        nodes
+            .patch(&name, &kube::api::PatchParams::default(), &patch)
+            .await?;
+    }
+    let dry = |spec: &RestoreSpec| RestoreSpec {
+        dry_run: Some(true),
+        ..spec.clone()
+    };
+    ark.restore("gone", dry(&spec)).await?;
+    let shown = ark.ark(&["restore", "describe", "gone", "--details"])?;
+    assert!(shown.contains("there is no such snapshot"), "{shown}");
+    record_snapshot(&snapshot)?;
+    ark.restore("zones", dry(&spec)).await?;
+    let shown = ark.ark(&["restore", "describe", "zones", "--details"])?;
+    for part in [&snapshot, "it is in zone us-east-1a", "elsewhere only"] {
+        assert!(shown.contains(part), "{part} is not in:\n{shown}");
+    }
+    assert_clean_restore(&ark.restore("zoo", spec).await?);
+    until_bound(&client, "zoo-data", "db").await?;
+    let volume = Api::<PersistentVolume>::all(client).get("zoo-ebs").await?;
+    let source = volume.spec.and_then(|spec| spec.aws_elastic_block_store);
+    let now = source.context("an EBS volume")?.volume_id;
+    assert_eq!(disks.origin(&now).await?, Some(snapshot));
     server.stop()
 }

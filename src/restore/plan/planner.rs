@@ -256,13 +256,13 @@ impl<'a> Planner<'a> {
             }
         }
         let instead = if empty {
-            "their claims get new, empty volumes"
+            "so that their claims get new, empty volumes"
         } else {
-            "their claims get no other volume, unless --empty-volumes says so"
+            "and their claims get no other volume unless --empty-volumes says so"
         };
         for (why, names) in lost {
             self.plan.results.errors.cluster.push(format!(
-                "persistentvolumes {}: the data is not brought back, {instead}: {why}",
+                "persistentvolumes {}: their data is not brought back, {instead}: {why}",
                 list_names(&names)
             ));
         }

@@ -98,7 +98,7 @@ impl Applier<'_> {
             serde_json::from_slice(&prepared.body).map_err(|error| error.to_string())?;
         let data = match snapshotter.restores() {
             Restores::Volumes(maker) => {
-                let id = self.make_volume(source, prepared.name).await?;
+                let id = self.make_volume(source, prepared.name, &object).await?;
                 let set = maker.set_volume(&mut object, &id).await;
                 set.map_err(|error| chain(&error))?;
                 Data { volume: Some(id) }
@@ -167,17 +167,30 @@ impl Applier<'_> {
         Ok(())
     }
 
-    async fn make_volume(&self, source: &Source, name: &str) -> Result<VolumeId, String> {
+    async fn make_volume(
+        &self,
+        source: &Source,
+        name: &str,
+        volume: &Object,
+    ) -> Result<VolumeId, String> {
         let snapshotter = source.location.snapshotter.as_ref().map_err(Clone::clone)?;
         let Restores::Volumes(maker) = snapshotter.restores() else {
             return Err("its snapshotter makes no volumes".to_owned());
         };
         let spec = &source.record.spec;
+        let mut zone = spec.volume_az.clone();
+        if zone.is_empty() {
+            let claim = None;
+            // Not every program records it; the object may say it.
+            if let Ok(Fit::Volume(handle)) = snapshotter.fits(Volume { volume, claim }).await {
+                zone = handle.zone;
+            }
+        }
         let info = VolumeInfo {
             volume_type: spec.volume_type.clone(),
             iops: spec.volume_iops,
             throughput: spec.volume_throughput,
-            zone: spec.volume_az.clone(),
+            zone,
             size: source.record.status.size,
         };
         let token = self.sources.token(name);

@@ -151,6 +151,8 @@ impl Deletions {
         let (location, place) = match &whereabouts {
             _ if world.restore_only() => (Location::RestoreOnly, None),
             _ if stored_nothing && world.settings().is_some() => (Location::Unneeded, None),
+            // What has not been looked at would count as missing.
+            _ if world.snapshots_are_pending() => (Location::Unknown, None),
             Whereabouts::Unknown => (Location::Unknown, None),
             Whereabouts::Unusable(reasons) => (Location::Unusable(reasons), None),
             Whereabouts::At(place) if !place.is_writable() => {

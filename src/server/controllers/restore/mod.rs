@@ -128,6 +128,10 @@ impl Restores {
             return Outcome::Done;
         }
         let world = self.context.world.borrow().clone();
+        if world.snapshots_are_pending() {
+            // What has not been looked at would count as missing.
+            return Outcome::Done;
+        }
         let (chosen, nowhere) = match self.choose(read, &world).await {
             Ok(Choice::AsAsked) => (None, None),
             Ok(Choice::Chosen(read)) => (Some(read), None),
