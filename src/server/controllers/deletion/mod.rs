@@ -167,7 +167,17 @@ impl Deletions {
                         false
                     }
                 };
-                let lock = place.location.lock(name).await?;
+                let lock = match place.location.lock(name).await {
+                    Ok(lock) => lock,
+                    // Nothing is removed of what may be locked.
+                    Err(problem) => {
+                        if let Some(backup) = &backup {
+                            let happening = Happening::warning("DeletionFailed", problem.clone());
+                            self.context.events.say(&backup.object, happening);
+                        }
+                        return self.refuse(task, read, vec![problem]).await;
+                    }
+                };
                 (Location::Usable { foreign, lock }, Some(place))
             }
         };
@@ -248,7 +258,7 @@ impl Deletions {
                 Err(error) => return Err(chain(&error)),
             }
         }
-        let happening = Happening::warning("Locked", problem.to_owned());
+        let happening = Happening::warning("Locked", problem);
         self.context.events.say(&backup.object, happening);
         Ok(())
     }
