@@ -14,7 +14,8 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use crate::support::front::{Front, Trouble};
-use crate::support::moto::{Moto, REGION};
+use crate::support::moto::{Moto, REGION, documented_policy};
+use crate::support::proxy::{Behaviour, Proxy};
 use crate::support::snapshotter_conformance::{
     Cloud, Tags, TestVolume, ask, backup_tags, handle, new_token, restore_tags,
     snapshotter_conformance, whole,
@@ -562,20 +563,30 @@ async fn snapshots_on_their_way_and_failed_ones() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_is_checked() {
     let ebs = Ebs::new(Form::Csi, &[]).await;
-    let (id, secret) = ebs.moto.create_user().await.unwrap();
+    let policy = documented_policy("b").unwrap();
+    let (id, secret) = ebs.moto.create_user("ark", &policy).await.unwrap();
+    let less = policy.replace("\"ec2:CreateSnapshot\",", "");
+    assert_ne!(less, policy);
+    let (lesser, lesser_secret) = ebs.moto.create_user("lesser", &less).await.unwrap();
     let test = ebs.make_volume().await;
     ebs.moto.trust_nobody().await.unwrap();
     let url = ebs.moto.endpoint();
 
-    // It computes the signature itself and compares.
+    // It computes the signature itself and compares; and what the page on AWS allows is enough for everything.
     let good = open(&url, &keys(&id, &secret)).await.unwrap();
-    good.check().await.unwrap();
     let through = Through {
         ebs: &ebs,
         snapshotter: &*good,
     };
-    let snapshot = ask(&through, &test, &new_token()).await.unwrap();
-    make(&*good, &snapshot, ZONE, &new_token()).await.unwrap();
+    snapshotter_conformance(&through).await;
+    let lesser = open(&url, &keys(&lesser, &lesser_secret)).await.unwrap();
+    lesser.check().await.unwrap();
+    let through = Through {
+        ebs: &ebs,
+        snapshotter: &*lesser,
+    };
+    let asked = ask(&through, &test, &new_token()).await;
+    refused(asked, Kind::Denied, "let the credentials do what");
 
     for (environment, says) in [
         (keys(&id, "hunter2"), "check the access key and its secret"),
@@ -613,6 +624,13 @@ async fn a_server_that_is_not_there() {
             "check config.region and config.ec2Url",
         );
     }
+    // One that takes connections and says nothing.
+    let moto = Moto::start().await.unwrap();
+    let proxy = Proxy::to(moto.port()).await.unwrap();
+    proxy.set(Behaviour::Swallow);
+    let snapshotter = open(&proxy.http_url(), &good).await.unwrap();
+    let checked = snapshotter.check().await;
+    refused(checked, Kind::Unreachable, "it does not answer in time");
     // One that is, with a certificate of its own.
     let moto = Moto::start_with_tls().await.unwrap();
     let mut settings: BTreeMap<String, String> = [("region", REGION), ("ec2Url", &moto.endpoint())]

@@ -12,21 +12,39 @@ use futures::TryStreamExt as _;
 
 use crate::s3::{config, environment, files, keys_of, open, refusal};
 use crate::support::minio::{KMS_KEY, Minio, Options};
-use crate::support::moto::Moto;
+use crate::support::moto::{Moto, documented_policy};
 use crate::support::unique_name;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn moto_is_served_too() {
     let moto = Moto::start().await.unwrap();
     moto.create_bucket("there").await.unwrap();
-    let config = config("there", &[("s3Url", &moto.endpoint())]);
+    let policy = documented_policy("there").unwrap();
+    let (key, secret) = moto.create_user("ark", &policy).await.unwrap();
+    let settings = [("s3Url", &*moto.endpoint()), ("tagging", "team=a")];
+    let config = config("there", &settings);
     let keys = environment(&[
-        ("AWS_ACCESS_KEY_ID", "nobody"),
-        ("AWS_SECRET_ACCESS_KEY", "s"),
+        ("AWS_ACCESS_KEY_ID", &key),
+        ("AWS_SECRET_ACCESS_KEY", &secret),
     ]);
     let store = registry::open(&config, &keys).await.unwrap();
     crate::conformance::object_store_conformance(Arc::clone(&store)).await;
     unfinished_uploads_are_removed(&*store).await;
+
+    // What the page on AWS allows is enough. (moto answers no links while it looks at policies.)
+    moto.trust_nobody().await.unwrap();
+    store.check().await.unwrap();
+    store.put_new("a", Bytes::from_static(b"x")).await.unwrap();
+    assert_eq!(store.get_range("a", 0..1).await.unwrap(), "x");
+    assert_eq!(store.lock("a").await.unwrap(), None);
+    store.delete("a").await.unwrap();
+    unfinished_uploads_are_removed(&*store).await;
+    let less = [
+        ("AWS_ACCESS_KEY_ID", &*key),
+        ("AWS_SECRET_ACCESS_KEY", "hunter2"),
+    ];
+    let error = refusal(&config, &environment(&less)).await;
+    assert_eq!(error.kind, ErrorKind::Denied);
 }
 
 /// Leaves an upload behind, as a server does that is killed.

@@ -3,14 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{
-    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings, sign,
-};
-use aws_sigv4::sign::v4;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, Method};
@@ -20,6 +15,7 @@ use super::control_plane::assets::{self, Tool};
 use super::control_plane::ports;
 use super::control_plane::process::{Janitor, Lifetime, Process, Start};
 use super::front::Front;
+use super::signing::Signer;
 use super::{unique_name, wait_until};
 
 /// MinIO's own default region; any other has to be configured there.
@@ -239,33 +235,19 @@ impl Minio {
         let digest = STANDARD.encode(Sha256::digest(body));
         let mut all = headers.to_vec();
         all.push(("x-amz-checksum-sha256", &digest));
-        let mut settings = SigningSettings::default();
-        settings.percent_encoding_mode = PercentEncodingMode::Single;
-        settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
-        let identity =
-            Credentials::new(&self.access_key, &self.secret_key, None, None, "tests").into();
-        let params = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(REGION)
-            .name("s3")
-            .time(SystemTime::now())
-            .settings(settings)
-            .build()?
-            .into();
-        let request = SignableRequest::new(
-            method.as_str(),
-            &url,
-            all.iter().copied(),
-            SignableBody::Bytes(body.as_bytes()),
-        )?;
-        let (instructions, _) = sign(request, &params)?.into_parts();
-        let (signed, _) = instructions.into_parts();
+        let signer = Signer {
+            key: &self.access_key,
+            secret: &self.secret_key,
+            region: REGION,
+            service: "s3",
+        };
+        let signed = signer.headers(&method, &url, &all, body.as_bytes())?;
         let mut request = self.client.request(method, &url).body(body.to_owned());
         for (name, value) in all {
             request = request.header(name, value);
         }
-        for header in &signed {
-            request = request.header(header.name(), header.value());
+        for (name, value) in signed {
+            request = request.header(name, value);
         }
         let answer = request.send().await?;
         let (status, headers) = (answer.status(), answer.headers().clone());

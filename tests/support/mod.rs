@@ -33,6 +33,8 @@ pub mod namespace;
 pub mod objects;
 pub mod pods;
 pub mod proxy;
+#[cfg(feature = "aws")]
+pub mod signing;
 pub mod snapshotter_conformance;
 pub mod stored;
 pub mod webhook;

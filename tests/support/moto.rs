@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use http::Method;
+use serde_json::Value;
 
 use super::control_plane::assets;
 use super::control_plane::ports;
 use super::control_plane::process::{Janitor, Lifetime, Process, Start};
 use super::front::Front;
+use super::signing::Signer;
 use super::{unique_name, wait_until};
 
 /// The region that tests use; it has zones a to f.
@@ -31,6 +34,8 @@ pub struct Moto {
     scheme: &'static str,
     port: u16,
     client: reqwest::Client,
+    /// The key of whoever the tests' own calls are from, and its secret.
+    caller: Mutex<(String, String)>,
 }
 
 impl Moto {
@@ -85,6 +90,7 @@ impl Moto {
             scheme,
             port,
             client: client.build()?,
+            caller: Mutex::new(("nobody".to_owned(), "nothing".to_owned())),
         };
         wait_until("moto is ready", Duration::from_mins(1), async || {
             if let Err(dead) = moto.check() {
@@ -141,25 +147,46 @@ impl Moto {
             .append_pair("Version", version)
             .extend_pairs(params)
             .finish();
+        let form = ("content-type", "application/x-www-form-urlencoded");
+        let url = format!("{}/", self.endpoint());
         let answer = self
-            .client
-            .post(self.endpoint())
-            .header("content-type", "application/x-www-form-urlencoded")
-            // By this it tells whom it is to be.
-            .header(
-                "authorization",
-                format!(
-                    "AWS4-HMAC-SHA256 Credential=nobody/20260101/{REGION}/{service}/aws4_request, SignedHeaders=host, \
-                     Signature=none"
-                ),
-            )
-            .body(body)
-            .send()
+            .send(Method::POST, &url, service, &[form], body)
             .await?;
         let status = answer.status();
         let text = answer.text().await?;
         ensure!(status.is_success(), "{action} gave {status}: {text}");
         Ok(text)
+    }
+
+    /// Makes a signed request: by the signature moto tells which service is meant.
+    async fn send(
+        &self,
+        method: Method,
+        url: &str,
+        service: &str,
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> Result<reqwest::Response> {
+        let (key, secret) = self.caller().clone();
+        let signer = Signer {
+            key: &key,
+            secret: &secret,
+            region: REGION,
+            service,
+        };
+        let signed = signer.headers(&method, url, headers, body.as_bytes())?;
+        let mut request = self.client.request(method, url).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        for (name, value) in signed {
+            request = request.header(name, value);
+        }
+        Ok(request.send().await?)
+    }
+
+    fn caller(&self) -> MutexGuard<'_, (String, String)> {
+        self.caller.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a volume in a zone, and returns its id.
@@ -190,16 +217,14 @@ impl Moto {
             .collect())
     }
 
-    /// Makes a user who may make all calls, and returns the key and its secret.
-    pub async fn create_user(&self) -> Result<(String, String)> {
-        let name = ("UserName", "ark");
+    /// Makes a user who may do what a policy says, and returns the key and its secret.
+    pub async fn create_user(&self, name: &str, policy: &str) -> Result<(String, String)> {
+        let name = ("UserName", name);
         let call = async |action, params: &[(&str, &str)]| {
             self.call("iam", IAM_VERSION, action, &[&[name], params].concat())
                 .await
         };
         call("CreateUser", &[]).await?;
-        let policy = r#"{"Version": "2012-10-17", "Statement": [
-            {"Effect": "Allow", "Action": ["ec2:*", "s3:*"], "Resource": "*"}]}"#;
         call(
             "PutUserPolicy",
             &[("PolicyName", "all"), ("PolicyDocument", policy)],
@@ -210,8 +235,12 @@ impl Moto {
         Ok((part("AccessKeyId")?, part("SecretAccessKey")?))
     }
 
-    /// Checks keys, signatures and policies from now on.
+    /// Checks keys, signatures and policies from now on. The tests' own calls may do everything.
     pub async fn trust_nobody(&self) -> Result<()> {
+        let everything = r#"{"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Action": "*", "Resource": "*"}]}"#;
+        let key = self.create_user("tests", everything).await?;
+        *self.caller() = key;
         let page = format!("{}/moto-api/reset-auth", self.endpoint());
         let answer = self.client.post(page).body("0").send().await?;
         ensure!(
@@ -224,18 +253,9 @@ impl Moto {
 
     /// Makes a bucket.
     pub async fn create_bucket(&self, name: &str) -> Result<()> {
+        let url = format!("{}/{name}", self.endpoint());
         let answer = self
-            .client
-            .put(format!("{}/{name}", self.endpoint()))
-            .header(
-                "authorization",
-                format!(
-                    "AWS4-HMAC-SHA256 Credential=nobody/20260101/{REGION}/s3/aws4_request, SignedHeaders=host, \
-                     Signature=none"
-                ),
-            )
-            .header("content-length", 0)
-            .send()
+            .send(Method::PUT, &url, "s3", &[], String::new())
             .await?;
         ensure!(
             answer.status().is_success(),
@@ -244,6 +264,25 @@ impl Moto {
         );
         Ok(())
     }
+}
+
+/// Returns the policy in the page on AWS, for a bucket. Which of EC2's things it is about is left out: moto takes every
+/// call for one about all of them. Nor does it look at conditions.
+pub fn documented_policy(bucket: &str) -> Result<String> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/providers/aws.md");
+    let text = fs::read_to_string(&page).with_context(|| format!("read {}", page.display()))?;
+    let policy = text
+        .split_once("cat > ark-policy.json <<END\n")
+        .and_then(|(_, rest)| rest.split_once("\nEND\n"))
+        .context("a policy in the page on AWS")?;
+    let mut policy: Value = serde_json::from_str(&policy.0.replace("$BUCKET", bucket))?;
+    let statements = policy["Statement"].as_array_mut().context("statements")?;
+    for statement in statements {
+        if statement["Resource"].to_string().contains("arn:aws:ec2:") {
+            statement["Resource"] = "*".into();
+        }
+    }
+    Ok(policy.to_string())
 }
 
 /// Returns the text of the first XML element of a name.

@@ -1,4 +1,4 @@
-//! The `aws` provider: S3, and whatever speaks its protocol, such as MinIO.
+//! The `aws` provider: S3, and whatever speaks its protocol, such as MinIO; in `ec2`, snapshots of EBS volumes.
 
 mod bucket;
 mod calls;
@@ -49,7 +49,6 @@ pub(super) async fn open(
     let build = |server: &Url, checksums| {
         build(&settings, server, &region, &client, &credentials, checksums)
     };
-    let checksums = settings.checksums;
     let signer = build(settings.public_url.as_ref().unwrap_or(&server), false)?;
     let http = signed::client(settings.ca_cert.as_deref())
         .map_err(|why| invalid(format!("backupStorageProvider.config.caCert: {why}")))?;
@@ -59,7 +58,7 @@ pub(super) async fn open(
         build(&server, true)?,
         Calls::new(signed, &address(&settings, &server)?),
         &settings.tags,
-        checksums,
+        settings.checksums,
     ));
     let place = Place::Bucket {
         called: "bucket",
