@@ -13,9 +13,13 @@ mod local;
 #[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
 mod patience;
 pub mod registry;
+#[cfg(feature = "gcp")]
+mod rest;
 mod settings;
 pub mod snapshotter;
 pub mod snapshotters;
 pub mod store;
+#[cfg(feature = "gcp")]
+mod volumes;
 
 pub use environment::Environment;

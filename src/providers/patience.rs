@@ -33,14 +33,72 @@ impl Patience {
         }
     }
 
+    /// Returns pauses of which there are as many as fit into a time: for something that takes its time to come about.
+    #[cfg(feature = "gcp")]
+    pub(super) fn lasting(timeout: Duration) -> Self {
+        Self {
+            ends: tokio::time::Instant::now() + timeout,
+            left: usize::MAX,
+            ..Self::new()
+        }
+    }
+
     /// Waits before the next repetition; returns `false` at once if there is to be none.
     pub(super) async fn wait(&mut self) -> bool {
-        if self.left == 0 || tokio::time::Instant::now() + self.pause > self.ends {
+        self.wait_as_told(None).await
+    }
+
+    /// Waits like [`Self::wait`], and at least as long as a server has asked for.
+    pub(super) async fn wait_as_told(&mut self, told: Option<Duration>) -> bool {
+        let Some(pause) = self.next(tokio::time::Instant::now(), told) else {
             return false;
+        };
+        tokio::time::sleep(pause).await;
+        true
+    }
+
+    /// Returns how long to wait before the next repetition, if there is to be one.
+    fn next(&mut self, now: tokio::time::Instant, told: Option<Duration>) -> Option<Duration> {
+        let pause = self.pause.max(told.unwrap_or_default());
+        if self.left == 0 || now + pause > self.ends {
+            return None;
         }
         self.left -= 1;
-        tokio::time::sleep(self.pause).await;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        true
+        Some(pause)
+    }
+}
+
+#[cfg(all(test, feature = "gcp"))]
+mod tests {
+    use super::*;
+
+    /// Returns the pauses that there are if nothing else takes any time, in milliseconds.
+    fn pauses(mut patience: Patience, told: Option<Duration>) -> Vec<u128> {
+        let mut now = tokio::time::Instant::now();
+        let mut pauses = Vec::new();
+        while let Some(pause) = patience.next(now, told) {
+            now += pause;
+            pauses.push(pause.as_millis());
+        }
+        pauses
+    }
+
+    #[test]
+    fn pauses_grow_and_end_in_time() {
+        let growing = [200, 400, 800, 1600, 3000, 3000];
+        assert_eq!(pauses(Patience::new(), None), growing);
+        let minute = pauses(Patience::lasting(Duration::from_mins(1)), None);
+        assert_eq!(minute[..6], growing);
+        let total: u128 = minute.iter().sum();
+        assert!((57_000..=60_000).contains(&total), "{total}");
+        assert!(pauses(Patience::lasting(Duration::ZERO), None).is_empty());
+    }
+
+    #[test]
+    fn a_server_is_not_asked_before_it_wants_to_be() {
+        let told = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(pauses(Patience::new(), told(4)), [4000, 4000]);
+        assert!(pauses(Patience::new(), told(20)).is_empty());
     }
 }

@@ -27,6 +27,8 @@ pub const FEATURES: &[&str] = &["aws", "azure", "gcp"];
 pub const SNAPSHOTTERS: &[&str] = &[
     #[cfg(feature = "aws")]
     "aws",
+    #[cfg(feature = "gcp")]
+    "gcp",
 ];
 
 /// The snapshotters that a build can leave out; each is named like its feature.
@@ -69,9 +71,12 @@ pub async fn open(
 ///
 /// # Errors
 /// A sentence for whoever wrote the settings: which one is wrong, and what it can be.
-#[expect(
-    clippy::unused_async,
-    reason = "those that come with the next commits read files"
+#[cfg_attr(
+    not(feature = "gcp"),
+    expect(
+        clippy::unused_async,
+        reason = "the signature is the same in every build"
+    )
 )]
 pub async fn open_snapshotter(
     config: &VolumeProviderConfig,
@@ -81,6 +86,8 @@ pub async fn open_snapshotter(
     match config.name.as_str() {
         #[cfg(feature = "aws")]
         "aws" => super::aws::ec2::open(config, environment),
+        #[cfg(feature = "gcp")]
+        "gcp" => super::gcp::open_snapshotter(config, environment).await,
         "" => Err(invalid(format!(
             "provider is not set; it can be {}",
             SNAPSHOTTERS.join(" or ")
@@ -134,6 +141,31 @@ mod tests {
             let message = error.to_string();
             assert!(
                 message.contains(expected) && message.contains(name) && message.contains("local"),
+                "{message}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn snapshotters_that_cannot_be_opened_are_explained() {
+        let mut cases = vec![("", "is not set"), ("ebs", "there is no such provider")];
+        for name in SNAPSHOTTER_FEATURES {
+            if !SNAPSHOTTERS.contains(name) {
+                cases.push((name, "this ark was built without the feature"));
+            }
+        }
+        for (name, expected) in cases {
+            let config = VolumeProviderConfig {
+                name: name.into(),
+                ..VolumeProviderConfig::default()
+            };
+            let error = open_snapshotter(&config, &Environment::default())
+                .await
+                .unwrap_err();
+            assert_eq!(error.kind, SnapshotErrorKind::Invalid, "{name}");
+            let message = error.to_string();
+            assert!(
+                message.contains(expected) && message.contains(name),
                 "{message}"
             );
         }

@@ -2,18 +2,22 @@
 //! by name, since a misspelt key would otherwise send backups elsewhere.
 
 use std::collections::BTreeMap;
+#[cfg(feature = "gcp")]
+use std::time::Duration;
 
 #[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
 use url::Url;
 
 use super::snapshotter::{SnapshotError, SnapshotErrorKind};
 use super::store::{ErrorKind, StoreError};
+#[cfg(feature = "gcp")]
+use crate::api::duration;
 use crate::api::{StorageProviderConfig, VolumeProviderConfig};
 
 /// A setting that cannot work; a sentence for whoever wrote it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Invalid(String);
+pub(super) struct Invalid(pub(super) String);
 
 impl From<Invalid> for StoreError {
     fn from(Invalid(message): Invalid) -> Self {
@@ -55,7 +59,7 @@ impl<'a> Settings<'a> {
 
     /// Takes the settings of a snapshotter's provider that knows the keys `accepted`.
     #[cfg_attr(
-        not(feature = "aws"),
+        not(any(feature = "aws", feature = "gcp", feature = "azure")),
         expect(dead_code, reason = "only clouds have snapshotters with settings")
     )]
     pub(super) fn of_snapshotter(
@@ -147,8 +151,22 @@ impl<'a> Settings<'a> {
         }
     }
 
+    /// Returns a setting that is a length of time, if it is given.
+    #[cfg(feature = "gcp")]
+    pub(super) fn duration(self, key: &str) -> Result<Option<Duration>, Invalid> {
+        let Some(text) = self.text(key) else {
+            return Ok(None);
+        };
+        match duration::parse(text) {
+            Ok(Duration::ZERO) | Err(_) => {
+                Err(self.malformed(key, text, "write it as 90s, 2m or 1h30m"))
+            }
+            Ok(duration) => Ok(Some(duration)),
+        }
+    }
+
     /// Returns a setting that is one of a few words, if it is given.
-    #[cfg(feature = "aws")]
+    #[cfg(any(feature = "aws", feature = "gcp"))]
     pub(super) fn one_of(self, key: &str, words: &[&str]) -> Result<Option<&'a str>, Invalid> {
         match self.text(key) {
             Some(word) if !words.contains(&word) => {

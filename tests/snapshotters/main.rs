@@ -1,4 +1,4 @@
-//! Every snapshotter that Ark can open, against the one suite for all of them.
+//! Every snapshotter that Ark can open, against the one suite for all of them, and against what goes wrong.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -7,8 +7,12 @@
     reason = "in a test, failing loudly is the way to report, and its futures are awaited where they are made"
 )]
 
+#[cfg(feature = "gcp")]
+mod common;
 #[cfg(feature = "aws")]
 mod ebs;
-#[cfg(feature = "aws")]
+#[cfg(feature = "gcp")]
+mod gcp;
+#[cfg(any(feature = "aws", feature = "gcp"))]
 #[path = "../support/mod.rs"]
 mod support;

@@ -21,6 +21,8 @@
 pub mod ark;
 #[cfg(feature = "azure")]
 pub mod azurite;
+#[cfg(feature = "gcp")]
+pub mod clouds;
 pub mod control_plane;
 pub mod front;
 #[cfg(feature = "gcp")]

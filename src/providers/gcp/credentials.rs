@@ -28,32 +28,37 @@ use crate::providers::environment::Environment;
 const METADATA_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long others that give tokens may take.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(15);
-/// What a token is asked for.
-const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.read_write";
+/// Tokens for buckets and their objects.
+pub(super) const STORAGE: &str = "https://www.googleapis.com/auth/devstorage.read_write";
+/// Tokens for disks and their snapshots.
+pub(super) const COMPUTE: &str = "https://www.googleapis.com/auth/compute";
 
 /// Why there is no token, and what to do. Never holds one.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Unavailable(String);
 
-/// Whom the store is asked as.
+/// Whom Google is asked as.
 #[derive(Debug)]
 pub(super) struct Identity {
     pub(super) credentials: Credentials,
+    /// The project that the credentials name, if they do.
+    pub(super) project: Option<String>,
     /// Who signs links; `None`: nobody can.
     pub(super) signer: Option<Signer>,
 }
 
-/// Returns the identity that this environment describes. No token is asked for yet.
+/// Returns the identity that this environment describes, for tokens of a scope. No token is asked for yet.
 ///
 /// # Errors
 /// A sentence, where what is there cannot be used.
 pub(super) async fn find(
     environment: &Environment,
+    scope: &'static str,
     service_account: Option<&str>,
 ) -> Result<Identity, String> {
     if let Some(text) = environment.credentials() {
-        return of_file(text, &Source::Location, service_account);
+        return of_file(text, &Source::Location, scope, service_account);
     }
     let named = environment
         .get("GOOGLE_APPLICATION_CREDENTIALS")
@@ -65,7 +70,7 @@ pub(super) async fn find(
     for path in [named.as_ref(), login.as_ref()].into_iter().flatten() {
         let source = Source::File(path.clone());
         match tokio::fs::read_to_string(path).await {
-            Ok(text) => return of_file(&text, &source, service_account),
+            Ok(text) => return of_file(&text, &source, scope, service_account),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 return Err(format!(
@@ -74,7 +79,7 @@ pub(super) async fn find(
             }
         }
     }
-    of_metadata(environment, named, service_account)
+    of_metadata(environment, named, scope, service_account)
 }
 
 /// What credentials were found in, for messages.
@@ -120,13 +125,20 @@ impl Source {
 }
 
 /// Returns the identity in the text of a credentials file.
-fn of_file(text: &str, source: &Source, service_account: Option<&str>) -> Result<Identity, String> {
+fn of_file(
+    text: &str,
+    source: &Source,
+    scope: &'static str,
+    service_account: Option<&str>,
+) -> Result<Identity, String> {
     // What serde says of malformed text may quote it.
     let json: Value = serde_json::from_str(text).map_err(|_| {
         format!("{source} is not JSON; it has to be a service account's key as Google gives it out")
     })?;
     let kind = json.get("type").and_then(Value::as_str).unwrap_or_default();
-    let scopes = [SCOPE];
+    let project = json.get("project_id").and_then(Value::as_str);
+    let project = project.map(str::to_owned);
+    let scopes = [scope];
     let (credentials, signer) = match kind {
         "service_account" => {
             let missing = [
@@ -181,6 +193,7 @@ fn of_file(text: &str, source: &Source, service_account: Option<&str>) -> Result
     let unusable = |error: BuildError| format!("{source} cannot be used: {}", innermost(&error));
     Ok(Identity {
         credentials: watched(credentials.map_err(unusable)?, source.clone()),
+        project,
         signer: signer.transpose().map_err(unusable)?,
     })
 }
@@ -189,12 +202,13 @@ fn of_file(text: &str, source: &Source, service_account: Option<&str>) -> Result
 fn of_metadata(
     environment: &Environment,
     absent: Option<PathBuf>,
+    scope: &'static str,
     service_account: Option<&str>,
 ) -> Result<Identity, String> {
     let unusable =
         |error: BuildError| format!("the metadata server cannot be used: {}", innermost(&error));
     let builder = || {
-        let builder = mds::Builder::default().with_scopes([SCOPE]);
+        let builder = mds::Builder::default().with_scopes([scope]);
         match environment.get("GCE_METADATA_HOST") {
             Some(host) => builder.with_endpoint(format!("http://{host}")),
             None => builder,
@@ -203,12 +217,41 @@ fn of_metadata(
     let credentials = builder().build().map_err(unusable)?;
     let signer = match service_account {
         Some(_) => signing_as(service_account, Some(&credentials)),
-        None => Some(builder().build_signer()),
+        None if scope == STORAGE => Some(builder().build_signer()),
+        // It would ask for tokens of its own, and nobody signs anything of disks.
+        None => None,
     };
     Ok(Identity {
         credentials: watched(credentials, Source::Metadata { absent }),
+        project: None,
         signer: signer.transpose().map_err(unusable)?,
     })
+}
+
+/// Asks the metadata server for the project that the machine or the pod is in
+/// (<https://cloud.google.com/compute/docs/metadata/predefined-metadata-keys>).
+///
+/// # Errors
+/// Why it does not tell.
+pub(super) async fn project_of_machine(
+    http: &reqwest::Client,
+    environment: &Environment,
+) -> Result<String, String> {
+    let host = environment
+        .get("GCE_METADATA_HOST")
+        .unwrap_or("metadata.google.internal");
+    let asked = http
+        .get(format!(
+            "http://{host}/computeMetadata/v1/project/project-id"
+        ))
+        .header("Metadata-Flavor", "Google")
+        .timeout(METADATA_TIMEOUT)
+        .send()
+        .await
+        .and_then(reqwest::Response::error_for_status);
+    let failed = |error: reqwest::Error| innermost(&error.without_url());
+    let project = asked.map_err(failed)?.text().await.map_err(failed)?;
+    Ok(project.trim().to_owned())
 }
 
 /// Returns a signer that lets Google sign with the account's key (`iam.serviceAccounts.signBlob`).
@@ -274,7 +317,7 @@ mod tests {
     use super::*;
 
     async fn problem(environment: Environment) -> String {
-        let problem = find(&environment, None).await.unwrap_err();
+        let problem = find(&environment, STORAGE, None).await.unwrap_err();
         assert!(!problem.contains("hunter2"), "{problem}");
         assert!(!problem.contains('\n'), "{problem}");
         problem
@@ -331,7 +374,7 @@ mod tests {
             .flatten()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-            let identity = find(&environment, None).await.unwrap();
+            let identity = find(&environment, STORAGE, None).await.unwrap();
             assert!(identity.signer.is_some());
             let error = identity
                 .credentials

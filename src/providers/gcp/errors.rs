@@ -67,11 +67,15 @@ impl GcsError {
     }
 
     pub(super) fn credentials(error: &CredentialsError) -> Self {
-        let why = chain(error)
-            .find_map(|cause| cause.downcast_ref::<Unavailable>())
-            .map_or_else(|| one_line(&innermost(error)), ToString::to_string);
-        Self::Credentials(why)
+        Self::Credentials(no_token(error))
     }
+}
+
+/// Returns a sentence on why there is no token.
+pub(super) fn no_token(error: &CredentialsError) -> String {
+    chain(error)
+        .find_map(|cause| cause.downcast_ref::<Unavailable>())
+        .map_or_else(|| one_line(&innermost(error)), ToString::to_string)
 }
 
 impl From<&google_cloud_storage::Error> for GcsError {

@@ -1,14 +1,17 @@
-//! The `gcp` provider: Google Cloud Storage, through Google's own crate.
+//! The `gcp` provider: Google Cloud Storage, through Google's own crate, and Compute Engine's disks ([`disks`]).
 //!
 //! That crate builds its own HTTP client, so a private authority is trusted by the environment variable
 //! `SSL_CERT_FILE` and not by a setting.
 
 mod api;
 mod credentials;
+mod disks;
 mod errors;
 mod settings;
 mod store;
 mod upload;
+
+pub(super) use disks::open as open_snapshotter;
 
 use std::sync::Arc;
 
@@ -26,9 +29,13 @@ pub(super) async fn open(
     environment: &Environment,
 ) -> Result<Arc<dyn ObjectStore>, StoreError> {
     let settings = GcsSettings::parse(config)?;
-    let identity = credentials::find(environment, settings.service_account.as_deref())
-        .await
-        .map_err(|problem| StoreError::new(ErrorKind::Denied, problem))?;
+    let identity = credentials::find(
+        environment,
+        credentials::STORAGE,
+        settings.service_account.as_deref(),
+    )
+    .await
+    .map_err(|problem| StoreError::new(ErrorKind::Denied, problem))?;
     let store = Gcs::new(&settings, &identity)
         .await
         .map_err(|problem| invalid(format!("backupStorageProvider cannot be used: {problem}")))?;
