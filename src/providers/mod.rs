@@ -13,13 +13,13 @@ mod local;
 #[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
 mod patience;
 pub mod registry;
-#[cfg(feature = "gcp")]
+#[cfg(any(feature = "gcp", feature = "azure"))]
 mod rest;
 mod settings;
 pub mod snapshotter;
 pub mod snapshotters;
 pub mod store;
-#[cfg(feature = "gcp")]
+#[cfg(any(feature = "gcp", feature = "azure"))]
 mod volumes;
 
 pub use environment::Environment;

@@ -34,7 +34,7 @@ impl Patience {
     }
 
     /// Returns pauses of which there are as many as fit into a time: for something that takes its time to come about.
-    #[cfg(feature = "gcp")]
+    #[cfg(any(feature = "gcp", feature = "azure"))]
     pub(super) fn lasting(timeout: Duration) -> Self {
         Self {
             ends: tokio::time::Instant::now() + timeout,
@@ -69,7 +69,7 @@ impl Patience {
     }
 }
 
-#[cfg(all(test, feature = "gcp"))]
+#[cfg(all(test, any(feature = "gcp", feature = "azure")))]
 mod tests {
     use super::*;
 

@@ -27,6 +27,8 @@ pub const FEATURES: &[&str] = &["aws", "azure", "gcp"];
 pub const SNAPSHOTTERS: &[&str] = &[
     #[cfg(feature = "aws")]
     "aws",
+    #[cfg(feature = "azure")]
+    "azure",
     #[cfg(feature = "gcp")]
     "gcp",
 ];
@@ -72,7 +74,7 @@ pub async fn open(
 /// # Errors
 /// A sentence for whoever wrote the settings: which one is wrong, and what it can be.
 #[cfg_attr(
-    not(feature = "gcp"),
+    not(any(feature = "gcp", feature = "azure")),
     expect(
         clippy::unused_async,
         reason = "the signature is the same in every build"
@@ -86,6 +88,8 @@ pub async fn open_snapshotter(
     match config.name.as_str() {
         #[cfg(feature = "aws")]
         "aws" => super::aws::ec2::open(config, environment),
+        #[cfg(feature = "azure")]
+        "azure" => super::azure::open_snapshotter(config, environment).await,
         #[cfg(feature = "gcp")]
         "gcp" => super::gcp::open_snapshotter(config, environment).await,
         "" => Err(invalid(format!(

@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
@@ -97,9 +97,26 @@ impl CallError {
 
 /// An answer that says yes.
 #[derive(Debug)]
+#[cfg_attr(
+    not(feature = "azure"),
+    expect(
+        dead_code,
+        reason = "only Azure says by status and headers how it goes on"
+    )
+)]
 pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
     /// The body; `null` if there is none.
     pub(super) json: Value,
+}
+
+#[cfg(feature = "azure")]
+impl Answer {
+    /// Returns how long to wait before asking how it goes on, if the server says so.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        retry_after(&self.headers)
+    }
 }
 
 /// Asks one cloud.
@@ -195,7 +212,11 @@ impl<D: Dialect> Caller<D> {
         if status.is_success() {
             let json =
                 json.map_err(|error| CallError::Odd(format!("its answer is not JSON: {error}")))?;
-            return Ok(Answer { json });
+            return Ok(Answer {
+                status,
+                headers,
+                json,
+            });
         }
         let (code, message) = match &json {
             Ok(json) => self.dialect.read(json),

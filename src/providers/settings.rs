@@ -2,7 +2,7 @@
 //! by name, since a misspelt key would otherwise send backups elsewhere.
 
 use std::collections::BTreeMap;
-#[cfg(feature = "gcp")]
+#[cfg(any(feature = "gcp", feature = "azure"))]
 use std::time::Duration;
 
 #[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
@@ -10,7 +10,7 @@ use url::Url;
 
 use super::snapshotter::{SnapshotError, SnapshotErrorKind};
 use super::store::{ErrorKind, StoreError};
-#[cfg(feature = "gcp")]
+#[cfg(any(feature = "gcp", feature = "azure"))]
 use crate::api::duration;
 use crate::api::{StorageProviderConfig, VolumeProviderConfig};
 
@@ -152,7 +152,7 @@ impl<'a> Settings<'a> {
     }
 
     /// Returns a setting that is a length of time, if it is given.
-    #[cfg(feature = "gcp")]
+    #[cfg(any(feature = "gcp", feature = "azure"))]
     pub(super) fn duration(self, key: &str) -> Result<Option<Duration>, Invalid> {
         let Some(text) = self.text(key) else {
             return Ok(None);

@@ -7,12 +7,14 @@
     reason = "in a test, failing loudly is the way to report, and its futures are awaited where they are made"
 )]
 
-#[cfg(feature = "gcp")]
+#[cfg(feature = "azure")]
+mod azure;
+#[cfg(any(feature = "azure", feature = "gcp"))]
 mod common;
 #[cfg(feature = "aws")]
 mod ebs;
 #[cfg(feature = "gcp")]
 mod gcp;
-#[cfg(any(feature = "aws", feature = "gcp"))]
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 #[path = "../support/mod.rs"]
 mod support;

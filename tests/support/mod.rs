@@ -21,7 +21,7 @@
 pub mod ark;
 #[cfg(feature = "azure")]
 pub mod azurite;
-#[cfg(feature = "gcp")]
+#[cfg(any(feature = "azure", feature = "gcp"))]
 pub mod clouds;
 pub mod control_plane;
 pub mod front;

@@ -61,7 +61,13 @@ pub(super) async fn find(
             signed_with: SignedWith::Nothing,
         });
     }
-    let tokens = Tokens::new(http.clone(), variables, &settings.authority).map_err(denied)?;
+    let tokens = Tokens::new(
+        http.clone(),
+        variables,
+        &settings.authority,
+        &["AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN"],
+    )
+    .map_err(denied)?;
     if let Some((subscription, group)) = &settings.key_from {
         let key = ask_for_key(settings, subscription, group, &tokens, http).await?;
         return with_key(settings, &key);

@@ -65,6 +65,8 @@ struct Application {
 pub(super) struct Tokens {
     http: reqwest::Client,
     identity: Identity,
+    /// The variables that would do instead of an identity, for messages.
+    instead: &'static [&'static str],
     known: tokio::sync::Mutex<BTreeMap<String, Token>>,
 }
 
@@ -123,7 +125,7 @@ impl Identity {
 }
 
 impl Tokens {
-    /// Decides whom tokens are for; nobody is asked yet.
+    /// Decides whom tokens are for; nobody is asked yet. `instead` names the variables that would do without tokens.
     ///
     /// # Errors
     /// A sentence, where the variables contradict each other.
@@ -131,10 +133,12 @@ impl Tokens {
         http: reqwest::Client,
         variables: &Variables,
         authority: &Url,
+        instead: &'static [&'static str],
     ) -> Result<Self, String> {
         Ok(Self {
             http,
             identity: Identity::of(variables, authority)?,
+            instead,
             known: tokio::sync::Mutex::default(),
         })
     }
@@ -158,12 +162,19 @@ impl Tokens {
         Ok(token)
     }
 
+    /// Has the next token of a scope asked for anew.
+    pub(super) async fn forget(&self, scope: &str) {
+        self.known.lock().await.remove(scope);
+    }
+
     fn unavailable(&self, why: &str) -> String {
         match self.identity {
             Identity::Managed { .. } => format!(
-                "there are no Azure credentials: none of AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN, \
-                 AZURE_CLIENT_SECRET and AZURE_FEDERATED_TOKEN_FILE is set, and the machine has no managed identity \
-                 ({why}); give ark one of them"
+                "there are no Azure credentials: none of {}AZURE_CLIENT_SECRET and AZURE_FEDERATED_TOKEN_FILE is set, \
+                 and the machine has no managed identity ({why}); give ark one of them",
+                self.instead
+                    .iter()
+                    .fold(String::new(), |all, name| all + name + ", ")
             ),
             Identity::Secret { .. } | Identity::Federated { .. } => format!(
                 "{} gets no token ({why}); check AZURE_TENANT_ID and AZURE_CLIENT_ID and what proves them",

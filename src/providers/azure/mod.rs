@@ -1,4 +1,5 @@
-//! The `azure` provider: Azure Blob Storage, through Microsoft's crate `azure_storage_blobs`.
+//! The `azure` provider: Azure Blob Storage, through Microsoft's crate `azure_storage_blobs`, and managed disks
+//! ([`disks`]), for which no crate is used.
 //!
 //! # The fence
 //! That crate is the last of its line: its makers will not update it, and their newer one knows no account keys. So no
@@ -7,12 +8,15 @@
 //! (RUSTSEC-2026-0275): see `server/logging.rs`. docs/providers/azure.md tells users.
 
 mod access;
+mod disks;
 mod entra;
 mod errors;
 mod settings;
 mod store;
 mod transport;
 mod variables;
+
+pub(super) use disks::open as open_snapshotter;
 
 use std::sync::Arc;
 
@@ -35,7 +39,7 @@ pub(super) async fn open(
         .await
         .map_err(|problem| StoreError::new(ErrorKind::Denied, problem))?;
     let settings = AzureSettings::parse(config, &variables)?;
-    let http = transport::client(settings.ca_cert.as_deref())?;
+    let http = transport::client(settings.ca_cert.as_deref(), "backupStorageProvider.config")?;
     let access = access::find(&settings, &variables, &http)
         .await
         .map_err(refused)?;

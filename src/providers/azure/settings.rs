@@ -4,7 +4,7 @@ use url::Url;
 
 use super::variables::Variables;
 use crate::api::StorageProviderConfig;
-use crate::providers::settings::{Settings, bucket, invalid};
+use crate::providers::settings::{Invalid, Settings, bucket, invalid};
 use crate::providers::store::StoreError;
 
 /// The settings of this provider, by the names that Ark and Velero's plugin gave them.
@@ -42,17 +42,17 @@ pub(super) struct AzureSettings {
 }
 
 /// The addresses of one of Azure's clouds.
-struct Cloud {
+pub(super) struct Cloud {
     blobs: &'static str,
-    authority: &'static str,
-    manager: &'static str,
+    pub(super) authority: &'static str,
+    pub(super) manager: &'static str,
 }
 
-/// Returns a cloud by the name that Azure's tools have for it.
-fn cloud(name: Option<&str>) -> Option<Cloud> {
+/// Returns the cloud that the variables name as Azure's tools do.
+pub(super) fn cloud(variables: &Variables) -> Result<Cloud, Invalid> {
     // `az` and the SDKs disagree on the case and on the prefix.
-    let name = name.unwrap_or("AzureCloud").to_ascii_lowercase();
-    Some(match name.as_str() {
+    let name = variables.get("AZURE_CLOUD_NAME").unwrap_or("AzureCloud");
+    Ok(match name.to_ascii_lowercase().as_str() {
         "azurecloud" | "azurepubliccloud" => Cloud {
             blobs: "blob.core.windows.net",
             authority: "https://login.microsoftonline.com",
@@ -68,7 +68,12 @@ fn cloud(name: Option<&str>) -> Option<Cloud> {
             authority: "https://login.microsoftonline.us",
             manager: "https://management.usgovcloudapi.net",
         },
-        _ => return None,
+        _ => {
+            return Err(Invalid(
+                "AZURE_CLOUD_NAME is not known; it can be AzurePublicCloud, AzureChinaCloud or AzureUSGovernmentCloud"
+                    .to_owned(),
+            ));
+        }
     })
 }
 
@@ -108,11 +113,7 @@ impl AzureSettings {
                  small letters and digits"
             )));
         }
-        let cloud = cloud(variables.get("AZURE_CLOUD_NAME")).ok_or_else(|| {
-            invalid(
-                "AZURE_CLOUD_NAME is not known; it can be AzurePublicCloud, AzureChinaCloud or AzureUSGovernmentCloud",
-            )
-        })?;
+        let cloud = cloud(variables)?;
         let address = |key| -> Result<Option<String>, StoreError> {
             let url = settings.url(key)?;
             Ok(url.map(|url| url.as_str().trim_end_matches('/').to_owned()))
@@ -161,11 +162,15 @@ impl AzureSettings {
 }
 
 /// Returns the address in a variable, or the default one.
-fn of_variable(variables: &Variables, name: &str, default: &str) -> Result<Url, StoreError> {
+pub(super) fn of_variable(
+    variables: &Variables,
+    name: &str,
+    default: &str,
+) -> Result<Url, Invalid> {
     Url::parse(variables.get(name).unwrap_or(default))
         .ok()
         .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-        .ok_or_else(|| invalid(format!("{name} cannot be read; write it as https://host")))
+        .ok_or_else(|| Invalid(format!("{name} cannot be read; write it as https://host")))
 }
 
 #[cfg(test)]

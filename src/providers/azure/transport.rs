@@ -13,11 +13,10 @@ use futures::TryStreamExt as _;
 
 use super::errors::{AzureError, status_may_pass};
 use crate::providers::patience::{CONNECT_TIMEOUT, Patience, SILENCE_TIMEOUT};
-use crate::providers::settings::invalid;
-use crate::providers::store::StoreError;
+use crate::providers::settings::Invalid;
 
-/// Returns the client for everything that this provider asks.
-pub(super) fn client(ca_cert: Option<&str>) -> Result<reqwest::Client, StoreError> {
+/// Returns the client for everything that this provider asks; `at` is the field that holds the settings, for messages.
+pub(super) fn client(ca_cert: Option<&str>, at: &str) -> Result<reqwest::Client, Invalid> {
     let mut builder = reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(SILENCE_TIMEOUT)
@@ -25,8 +24,8 @@ pub(super) fn client(ca_cert: Option<&str>) -> Result<reqwest::Client, StoreErro
         .redirect(reqwest::redirect::Policy::none());
     if let Some(file) = ca_cert {
         let unusable = |why: &str| {
-            invalid(format!(
-                "backupStorageProvider.config.caCert: {file}: {why}; name a file of certificates in PEM form"
+            Invalid(format!(
+                "{at}.caCert: {file}: {why}; name a file of certificates in PEM form"
             ))
         };
         let pem = std::fs::read(file).map_err(|error| unusable(&error.to_string()))?;
@@ -39,7 +38,7 @@ pub(super) fn client(ca_cert: Option<&str>) -> Result<reqwest::Client, StoreErro
     }
     builder
         .build()
-        .map_err(|error| invalid(format!("connections cannot be made: {error}")))
+        .map_err(|error| Invalid(format!("connections cannot be made: {error}")))
 }
 
 /// Sends the requests of Microsoft's crate.

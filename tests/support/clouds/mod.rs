@@ -6,6 +6,8 @@
 
 #[cfg(feature = "gcp")]
 pub mod compute_engine;
+#[cfg(feature = "azure")]
+pub mod managed_disks;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
