@@ -19,7 +19,9 @@ mod settings;
 pub mod snapshotter;
 pub mod snapshotters;
 pub mod store;
-#[cfg(any(feature = "gcp", feature = "azure"))]
+#[cfg(any(feature = "aws", feature = "azure"))]
+mod trust;
+#[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
 mod volumes;
 
 pub use environment::Environment;

@@ -50,8 +50,8 @@ pub(super) fn zones(volume: &Object, topology: &str) -> BTreeSet<String> {
     let labels = at(volume, "/metadata/labels");
     let labelled = ZONE_LABELS
         .iter()
-        .find_map(|name| labels?.get(name)?.as_str())
-        .filter(|zones| !zones.is_empty());
+        .filter_map(|name| labels?.get(name)?.as_str())
+        .find(|zones| !zones.is_empty());
     if let Some(zones) = labelled {
         return split(zones);
     }
@@ -89,6 +89,7 @@ pub(super) fn joined(zones: &BTreeSet<String>) -> String {
 
 /// Returns the name of the snapshot of a disk under a token: the same each time, another for each disk and token, of at
 /// most `longest` characters. It ends with the token.
+#[cfg(any(feature = "gcp", feature = "azure"))]
 pub(super) fn snapshot_name(disk: &str, token: &str, longest: usize) -> String {
     let room = longest.saturating_sub(token.len() + 1);
     if disk.len() <= room {
@@ -119,7 +120,10 @@ pub(super) fn usable(state: SnapshotState) -> Result<(), (SnapshotErrorKind, Str
             "its data still travels; try again later".to_owned(),
         ),
         SnapshotState::Gone => (SnapshotErrorKind::NotFound, "it is not there".to_owned()),
-        SnapshotState::Failed(why) => (SnapshotErrorKind::Other, why),
+        SnapshotState::Failed(why) => (
+            SnapshotErrorKind::Other,
+            format!("the snapshot has failed: {why}"),
+        ),
     })
 }
 

@@ -30,6 +30,7 @@ use super::patience::{
 };
 use super::settings::invalid;
 use super::store::{Capabilities, ErrorKind, ObjectStore, StoreError};
+use super::trust::certificates;
 use crate::api::StorageProviderConfig;
 
 /// Opens a bucket as a store.
@@ -90,30 +91,12 @@ fn client_options(settings: &S3Settings) -> Result<ClientOptions, StoreError> {
         .with_connect_timeout(CONNECT_TIMEOUT)
         .with_read_timeout(SILENCE_TIMEOUT)
         .with_allow_http(plain(&settings.url) || plain(&settings.public_url));
-    let certificates = certificates(settings.ca_cert.as_deref())
+    let certificates = certificates(settings.ca_cert.as_deref(), Certificate::from_pem_bundle)
         .map_err(|why| invalid(format!("backupStorageProvider.config.caCert: {why}")))?;
     for certificate in certificates {
         options = options.with_root_certificate(certificate);
     }
     Ok(options)
-}
-
-/// Reads the certificates in a file, if one is named.
-///
-/// # Errors
-/// The end of a sentence on the file.
-fn certificates(file: Option<&str>) -> Result<Vec<Certificate>, String> {
-    let Some(file) = file else {
-        return Ok(Vec::new());
-    };
-    let unusable = |why: &str| format!("{file}: {why}; name a file of certificates in PEM form");
-    let pem = std::fs::read(file).map_err(|error| unusable(&error.to_string()))?;
-    let certificates = Certificate::from_pem_bundle(&pem)
-        .map_err(|_| unusable("its certificates cannot be read"))?;
-    if certificates.is_empty() {
-        return Err(unusable("there is no certificate in it"));
-    }
-    Ok(certificates)
 }
 
 /// Asks Amazon which region a bucket is in.

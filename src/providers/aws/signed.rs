@@ -18,6 +18,7 @@ use url::Url;
 use super::credentials::CredentialError;
 use crate::providers::blobs::{chain, innermost};
 use crate::providers::patience::CONNECT_TIMEOUT;
+use crate::providers::trust::certificates;
 
 /// How long a whole answer may take: they are small.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -212,23 +213,13 @@ impl Unanswered {
 /// # Errors
 /// The end of a sentence on `ca_cert`, the file of further certificates to trust.
 pub(super) fn client(ca_cert: Option<&str>) -> Result<reqwest::Client, String> {
-    let mut builder = reqwest::Client::builder()
+    let trusted = certificates(ca_cert, reqwest::Certificate::from_pem_bundle)?;
+    reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(ANSWER_TIMEOUT)
         // A signature is for one address.
-        .redirect(reqwest::redirect::Policy::none());
-    if let Some(file) = ca_cert {
-        let unusable =
-            |why: &str| format!("{file}: {why}; name a file of certificates in PEM form");
-        let pem = std::fs::read(file).map_err(|error| unusable(&error.to_string()))?;
-        let certificates = reqwest::Certificate::from_pem_bundle(&pem)
-            .map_err(|_| unusable("its certificates cannot be read"))?;
-        if certificates.is_empty() {
-            return Err(unusable("there is no certificate in it"));
-        }
-        builder = builder.tls_certs_merge(certificates);
-    }
-    builder
+        .redirect(reqwest::redirect::Policy::none())
+        .tls_certs_merge(trusted)
         .build()
         .map_err(|error| format!("connections cannot be made: {error}"))
 }

@@ -14,29 +14,18 @@ use futures::TryStreamExt as _;
 use super::errors::{AzureError, status_may_pass};
 use crate::providers::patience::{CONNECT_TIMEOUT, Patience, SILENCE_TIMEOUT};
 use crate::providers::settings::Invalid;
+use crate::providers::trust::certificates;
 
 /// Returns the client for everything that this provider asks; `at` is the field that holds the settings, for messages.
 pub(super) fn client(ca_cert: Option<&str>, at: &str) -> Result<reqwest::Client, Invalid> {
-    let mut builder = reqwest::Client::builder()
+    let trusted = certificates(ca_cert, reqwest::Certificate::from_pem_bundle)
+        .map_err(|why| Invalid(format!("{at}.caCert: {why}")))?;
+    reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(SILENCE_TIMEOUT)
         // Neither keys nor tokens are for elsewhere.
-        .redirect(reqwest::redirect::Policy::none());
-    if let Some(file) = ca_cert {
-        let unusable = |why: &str| {
-            Invalid(format!(
-                "{at}.caCert: {file}: {why}; name a file of certificates in PEM form"
-            ))
-        };
-        let pem = std::fs::read(file).map_err(|error| unusable(&error.to_string()))?;
-        let certificates = reqwest::Certificate::from_pem_bundle(&pem)
-            .map_err(|_| unusable("its certificates cannot be read"))?;
-        if certificates.is_empty() {
-            return Err(unusable("there is no certificate in it"));
-        }
-        builder = builder.tls_certs_merge(certificates);
-    }
-    builder
+        .redirect(reqwest::redirect::Policy::none())
+        .tls_certs_merge(trusted)
         .build()
         .map_err(|error| Invalid(format!("connections cannot be made: {error}")))
 }

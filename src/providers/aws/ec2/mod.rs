@@ -12,18 +12,19 @@ mod volume;
 
 use std::sync::Arc;
 
-use object_store::ClientOptions;
+use object_store::{Certificate, ClientOptions};
 use url::Url;
 
 use self::api::Ec2;
 use self::settings::EbsSettings;
 use self::snapshotter::Ebs;
 use super::signed::{Service, Signed};
-use super::{certificates, credentials, signed};
+use super::{credentials, signed};
 use crate::api::VolumeProviderConfig;
 use crate::providers::environment::Environment;
 use crate::providers::patience::{CONNECT_TIMEOUT, SILENCE_TIMEOUT};
 use crate::providers::snapshotter::{SnapshotError, SnapshotErrorKind, VolumeSnapshotter};
+use crate::providers::trust::certificates;
 
 /// The variable that names the Kubernetes cluster to which new volumes belong.
 const CLUSTER_NAME: &str = "AWS_CLUSTER_NAME";
@@ -43,7 +44,9 @@ pub(in crate::providers) fn open(
         .with_connect_timeout(CONNECT_TIMEOUT)
         .with_read_timeout(SILENCE_TIMEOUT)
         .with_allow_http(true);
-    for certificate in certificates(settings.ca_cert.as_deref()).map_err(invalid)? {
+    for certificate in
+        certificates(settings.ca_cert.as_deref(), Certificate::from_pem_bundle).map_err(invalid)?
+    {
         options = options.with_root_certificate(certificate);
     }
     let credentials =

@@ -12,6 +12,7 @@ use crate::providers::snapshotter::{
     SnapshotErrorKind as Kind, SnapshotId, SnapshotRequest, SnapshotState, VolumeHandle, VolumeId,
     VolumeInfo, VolumeRequest, VolumeSnapshotter,
 };
+use crate::providers::volumes;
 
 /// The types that have provisioned operations a second.
 const WITH_IOPS: [&str; 3] = ["io1", "io2", "gp3"];
@@ -285,6 +286,9 @@ fn info(volume: Volume) -> VolumeInfo {
     }
 }
 
+/// The state of a snapshot in the recycle bin.
+const RECYCLED: &str = "recoverable";
+
 fn state(snapshot: &Snapshot) -> SnapshotState {
     match snapshot.status.as_str() {
         "completed" => SnapshotState::Ready {
@@ -294,8 +298,7 @@ fn state(snapshot: &Snapshot) -> SnapshotState {
             "" => "its state is error".to_owned(),
             why => why.to_owned(),
         }),
-        // In the recycle bin.
-        "recoverable" => SnapshotState::Gone,
+        RECYCLED => SnapshotState::Gone,
         _ => SnapshotState::Pending(
             snapshot
                 .progress
@@ -307,23 +310,21 @@ fn state(snapshot: &Snapshot) -> SnapshotState {
     }
 }
 
-/// Checks that a volume can be made from a snapshot.
+/// Checks that a volume can be made from a snapshot in a zone.
 fn usable(snapshot: &Snapshot, zone: &str, tried: &str) -> Result<(), SnapshotError> {
-    let refuse = |kind, why: &str| Err(SnapshotError::new(kind, format!("cannot {tried}: {why}")));
-    match state(snapshot) {
-        SnapshotState::Ready { .. } if zone.is_empty() => refuse(
+    let usable = match snapshot.status.as_str() {
+        RECYCLED => Err((
+            Kind::NotFound,
+            "the snapshot is in the recycle bin; recover it from there".to_owned(),
+        )),
+        "completed" if zone.is_empty() => Err((
             Kind::Invalid,
-            "no zone is known for it; give the PersistentVolume the label topology.kubernetes.io/zone",
-        ),
-        SnapshotState::Ready { .. } => Ok(()),
-        SnapshotState::Pending(_) => {
-            refuse(Kind::NotReady, "its data still travels; try again later")
-        }
-        SnapshotState::Failed(why) => {
-            refuse(Kind::Other, &format!("the snapshot has failed: {why}"))
-        }
-        SnapshotState::Gone => refuse(Kind::NotFound, "the snapshot is in the recycle bin"),
-    }
+            "no zone is known for it; give the PersistentVolume the label topology.kubernetes.io/zone"
+                .to_owned(),
+        )),
+        _ => volumes::usable(state(snapshot)),
+    };
+    usable.map_err(|(kind, why)| SnapshotError::new(kind, format!("cannot {tried}: {why}")))
 }
 
 /// Returns the gibibytes to ask for, where the original was larger than the snapshot says.

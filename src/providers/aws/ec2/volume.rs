@@ -1,16 +1,10 @@
 //! What a PersistentVolume says of EBS: which volume it stands for, and in which zone that is. Pure.
 
-use serde_json::Value;
-
 use crate::providers::snapshotter::{Fit, Object, VolumeHandle, VolumeId};
+use crate::providers::volumes;
 
 /// The CSI driver whose volumes are EBS's.
 const DRIVER: &str = "ebs.csi.aws.com";
-/// The labels that name a volume's zone, today's first.
-const ZONE_LABELS: [&str; 2] = [
-    "topology.kubernetes.io/zone",
-    "failure-domain.beta.kubernetes.io/zone",
-];
 /// The driver's own name for the zone, in node affinities.
 const DRIVER_ZONE: &str = "topology.ebs.csi.aws.com/zone";
 /// What an id begins with.
@@ -27,30 +21,23 @@ enum Place {
 
 impl Place {
     fn of(volume: &Object) -> Option<Self> {
-        let spec = volume.get("spec")?;
-        if spec
-            .get("awsElasticBlockStore")
-            .is_some_and(Value::is_object)
-        {
+        let spec = |name| volumes::at(volume, &format!("/spec/{name}"));
+        if spec("awsElasticBlockStore").is_some_and(serde_json::Value::is_object) {
             return Some(Self::InTree);
         }
-        let driver = spec.get("csi")?.get("driver")?.as_str()?;
-        (driver == DRIVER).then_some(Self::Csi)
+        (volumes::text(volume, "/spec/csi/driver") == Some(DRIVER)).then_some(Self::Csi)
     }
 
-    fn path(self) -> [&'static str; 2] {
+    fn field(self) -> (&'static str, &'static str) {
         match self {
-            Self::InTree => ["awsElasticBlockStore", "volumeID"],
-            Self::Csi => ["csi", "volumeHandle"],
+            Self::InTree => ("awsElasticBlockStore", "volumeID"),
+            Self::Csi => ("csi", "volumeHandle"),
         }
     }
 
     fn read(self, volume: &Object) -> &str {
-        let [source, name] = self.path();
-        let found = volume
-            .get("spec")
-            .and_then(|spec| spec.get(source)?.get(name));
-        found.and_then(Value::as_str).unwrap_or_default()
+        let (source, name) = self.field();
+        volumes::text(volume, &format!("/spec/{source}/{name}")).unwrap_or_default()
     }
 }
 
@@ -63,11 +50,12 @@ pub(super) fn fits(volume: &Object) -> Fit {
     match id(text) {
         Some(id) => Fit::Volume(VolumeHandle {
             id: VolumeId(id.to_owned()),
-            zone: zone(volume).unwrap_or_else(|| prefix(text)).to_owned(),
+            zone: zone(volume).unwrap_or_else(|| prefix(text).to_owned()),
         }),
         None => Fit::No(format!(
-            "spec.{}: {text:?} names no volume of EBS",
-            place.path().join(".")
+            "spec.{}.{}: {text:?} names no volume of EBS",
+            place.field().0,
+            place.field().1
         )),
     }
 }
@@ -86,17 +74,8 @@ pub(super) fn set(volume: &mut Object, id: &str, zone: &str) -> bool {
         "" => id.to_owned(),
         _ => format!("aws://{zone}/{id}"),
     };
-    let [source, name] = place.path();
-    let part = volume
-        .get_mut("spec")
-        .and_then(|spec| spec.get_mut(source)?.as_object_mut());
-    match part {
-        Some(part) => {
-            part.insert(name.to_owned(), text.into());
-            true
-        }
-        None => false,
-    }
+    let (source, name) = place.field();
+    volumes::set_text(volume, source, name, &text)
 }
 
 /// Returns the id in a text such as `aws://eu-west-1a/vol-1`.
@@ -113,39 +92,14 @@ fn prefix(text: &str) -> &str {
     rest.split_once('/').map_or("", |(zone, _)| zone)
 }
 
-/// Returns the zone that a PersistentVolume names by label, or else by node affinity.
-fn zone(volume: &Object) -> Option<&str> {
-    let labels = volume
-        .get("metadata")
-        .and_then(|metadata| metadata.get("labels"));
-    let labelled = ZONE_LABELS
-        .iter()
-        .filter_map(|label| labels?.get(label)?.as_str())
-        .find(|zone| !zone.is_empty());
-    labelled.or_else(|| {
-        let terms = volume
-            .get("spec")?
-            .pointer("/nodeAffinity/required/nodeSelectorTerms");
-        list(terms)
-            .flat_map(|term| list(term.get("matchExpressions")))
-            .filter(|rule| rule.get("operator").and_then(Value::as_str) == Some("In"))
-            .filter(|rule| {
-                let key = rule.get("key").and_then(Value::as_str).unwrap_or_default();
-                key == DRIVER_ZONE || ZONE_LABELS.contains(&key)
-            })
-            .flat_map(|rule| list(rule.get("values")))
-            .filter_map(Value::as_str)
-            .find(|zone| !zone.is_empty())
-    })
-}
-
-fn list(value: Option<&Value>) -> impl Iterator<Item = &Value> {
-    value.and_then(Value::as_array).into_iter().flatten()
+/// Returns the zone that a PersistentVolume names; a volume of EBS is in one.
+fn zone(volume: &Object) -> Option<String> {
+    volumes::zones(volume, DRIVER_ZONE).into_iter().next()
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
