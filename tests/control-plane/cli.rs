@@ -48,7 +48,7 @@ async fn main() -> Result<ExitCode> {
         ["build", "minio"] => assets::ensure(&[&assets::PLANE[..], &[Tool::Minio]].concat())?,
         ["build", "all"] => {
             let more = [Tool::Minio, Tool::FakeGcs, Tool::Helm];
-            assets::ensure(&[&assets::PLANE[..], &more].concat())?;
+            assets::ensure(&[&assets::PLANE[..], &more, &assets::CSI].concat())?;
             assets::ensure_azurite()?;
             assets::ensure_moto()?;
             assets::ensure_rsa_key()?;

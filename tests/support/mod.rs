@@ -24,6 +24,7 @@ pub mod azurite;
 #[cfg(any(feature = "azure", feature = "gcp"))]
 pub mod clouds;
 pub mod control_plane;
+pub mod csi;
 pub mod front;
 #[cfg(feature = "gcp")]
 pub mod gcs;

@@ -32,6 +32,14 @@ pub enum Tool {
     FakeGcs,
     /// Renders and checks charts.
     Helm,
+    /// Makes VolumeSnapshotContents of VolumeSnapshots.
+    SnapshotController,
+    /// Asks a CSI driver for snapshots.
+    CsiSnapshotter,
+    /// Asks a CSI driver for volumes.
+    CsiProvisioner,
+    /// A CSI driver of the tests, which keeps volumes as folders.
+    CsiDriver,
 }
 
 /// The programs of a whole control plane.
@@ -42,6 +50,14 @@ pub const PLANE: [Tool; 6] = [
     Tool::Scheduler,
     Tool::Kubectl,
     Tool::Kwok,
+];
+
+/// The programs that make a cluster's volumes and snapshots.
+pub const CSI: [Tool; 4] = [
+    Tool::SnapshotController,
+    Tool::CsiSnapshotter,
+    Tool::CsiProvisioner,
+    Tool::CsiDriver,
 ];
 
 impl Tool {
@@ -56,6 +72,10 @@ impl Tool {
             Self::Minio => "minio",
             Self::FakeGcs => "fake-gcs-server",
             Self::Helm => "helm-render",
+            Self::SnapshotController => "snapshot-controller",
+            Self::CsiSnapshotter => "csi-snapshotter",
+            Self::CsiProvisioner => "csi-provisioner",
+            Self::CsiDriver => "csi-driver",
         }
     }
 
@@ -70,6 +90,10 @@ impl Tool {
             Self::Minio => "minio",
             Self::FakeGcs => "fake-gcs-server",
             Self::Helm => "helm",
+            Self::SnapshotController
+            | Self::CsiSnapshotter
+            | Self::CsiProvisioner
+            | Self::CsiDriver => "csi",
         }
     }
 
@@ -83,7 +107,16 @@ impl Tool {
             Self::Kwok => "sigs.k8s.io/kwok/cmd/kwok",
             Self::Minio => "github.com/minio/minio",
             Self::FakeGcs => "github.com/fsouza/fake-gcs-server",
-            Self::Helm => ".",
+            Self::SnapshotController => {
+                "github.com/kubernetes-csi/external-snapshotter/v8/cmd/snapshot-controller"
+            }
+            Self::CsiSnapshotter => {
+                "github.com/kubernetes-csi/external-snapshotter/v8/cmd/csi-snapshotter"
+            }
+            Self::CsiProvisioner => {
+                "github.com/kubernetes-csi/external-provisioner/v6/cmd/csi-provisioner"
+            }
+            Self::Helm | Self::CsiDriver => ".",
         }
     }
 
@@ -103,7 +136,11 @@ impl Tool {
             | Self::Kwok
             | Self::Minio
             | Self::FakeGcs
-            | Self::Helm => None,
+            | Self::Helm
+            | Self::SnapshotController
+            | Self::CsiSnapshotter
+            | Self::CsiProvisioner
+            | Self::CsiDriver => None,
         }
     }
 
@@ -136,6 +173,27 @@ pub fn stages() -> PathBuf {
     home().join("kwok-stages")
 }
 
+/// Returns the definitions of VolumeSnapshots and what belongs to them.
+pub fn snapshot_types() -> PathBuf {
+    home().join("snapshot-types")
+}
+
+/// kwok's stages, as its module has them.
+const STAGES: [&str; 5] = [
+    "node/fast/node-initialize.yaml",
+    "node/heartbeat/node-heartbeat.yaml",
+    "pod/fast/pod-ready.yaml",
+    "pod/fast/pod-complete.yaml",
+    "pod/fast/pod-delete.yaml",
+];
+
+/// The definitions of snapshots, as their module has them.
+const SNAPSHOT_TYPES: [&str; 3] = [
+    "snapshot.storage.k8s.io_volumesnapshotclasses.yaml",
+    "snapshot.storage.k8s.io_volumesnapshotcontents.yaml",
+    "snapshot.storage.k8s.io_volumesnapshots.yaml",
+];
+
 /// Builds those of `tools` that are neither offered by the environment nor up to date.
 pub fn ensure(tools: &[Tool]) -> Result<()> {
     let wanted: Vec<Tool> = tools
@@ -156,6 +214,7 @@ pub fn ensure(tools: &[Tool]) -> Result<()> {
         "minio",
         "fake-gcs-server",
         "helm",
+        "csi",
     ] {
         let members: Vec<Tool> = wanted
             .iter()
@@ -167,7 +226,22 @@ pub fn ensure(tools: &[Tool]) -> Result<()> {
         }
     }
     if wanted.contains(&Tool::Kwok) {
-        copy_stages()?;
+        copy_from_module(
+            "sigs.k8s.io/kwok",
+            "kustomize/stage",
+            &STAGES,
+            Tool::Kwok,
+            &stages(),
+        )?;
+    }
+    if wanted.contains(&Tool::SnapshotController) {
+        copy_from_module(
+            "github.com/kubernetes-csi/external-snapshotter/client/v8",
+            "config/crd",
+            &SNAPSHOT_TYPES,
+            Tool::SnapshotController,
+            &snapshot_types(),
+        )?;
     }
     Ok(())
 }
@@ -323,24 +397,23 @@ fn lock(file: &Path) -> Result<fs::File> {
 fn build(folder: &str, members: &[Tool]) -> Result<()> {
     let module = module_folder(folder);
     let flags = linker_flags(folder, &module)?;
-    let digest = digest(&module, &flags)?;
-    let stale: Vec<Tool> = members
-        .iter()
-        .copied()
-        .filter(|tool| {
-            let fresh = fs::read_to_string(tool.stamp()).is_ok_and(|stamp| stamp == digest);
-            !(fresh && home().join("bin").join(tool.name()).is_file())
-        })
-        .collect();
+    let mut stale = Vec::new();
+    for &tool in members {
+        let digest = digest(&module, &flags, tool)?;
+        let fresh = fs::read_to_string(tool.stamp()).is_ok_and(|stamp| stamp == digest);
+        if !(fresh && home().join("bin").join(tool.name()).is_file()) {
+            stale.push((tool, digest));
+        }
+    }
     if stale.is_empty() {
         return Ok(());
     }
-    let names: Vec<&str> = stale.iter().map(|tool| tool.name()).collect();
+    let names: Vec<&str> = stale.iter().map(|(tool, _)| tool.name()).collect();
     say(&format!(
         "building {} (the first time takes minutes)",
         names.join(", ")
     ));
-    for tool in stale {
+    for (tool, digest) in stale {
         // One at a time: `-o` with a folder would name etcd's binary after its module ("server").
         let status = go(&module)
             .args([
@@ -421,15 +494,14 @@ fn pinned(module: &Path, path: &str) -> Result<String> {
         .with_context(|| format!("{} requires no {path}", file.display()))
 }
 
-fn digest(module: &Path, flags: &str) -> Result<String> {
+fn digest(module: &Path, flags: &str, tool: Tool) -> Result<String> {
     let mut hash = Sha256::new();
     for name in ["go.mod", "go.sum"] {
         let file = module.join(name);
         hash.update(fs::read(&file).with_context(|| format!("read {}", file.display()))?);
     }
-    // Only where the program is our own.
-    if let Ok(source) = fs::read(module.join("main.go")) {
-        hash.update(source);
+    if tool.package() == "." {
+        hash.update(fs::read(module.join("main.go")).context("read our own program's main.go")?);
     }
     hash.update(flags);
     Ok(hex(hash))
@@ -441,30 +513,37 @@ fn hex(hash: Sha256) -> String {
         .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
-/// Copies kwok's stage files beside the binaries, so that a cache of those is all a later run needs.
-fn copy_stages() -> Result<()> {
-    let target = stages();
-    let stamp = fs::read(Tool::Kwok.stamp())?;
+/// Copies files of a module beside the binaries, so that a cache of those is all a later run needs; again when the
+/// program that they belong to was built anew.
+fn copy_from_module(
+    module: &str,
+    folder: &str,
+    files: &[&str],
+    program: Tool,
+    target: &Path,
+) -> Result<()> {
+    let stamp = fs::read(program.stamp())?;
     if fs::read(target.join("stamp")).is_ok_and(|found| found == stamp) {
         return Ok(());
     }
-    let output = go(&module_folder("kwok"))
-        .args(["list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kwok"])
+    let root = module_folder(program.folder());
+    // The program may not be made of the module, so its build has not brought it.
+    let mut download = go(&root);
+    let status = download.args(["mod", "download", module]).status()?;
+    if !status.success() {
+        bail!("downloading {module} failed: {status}");
+    }
+    let output = go(&root)
+        .args(["list", "-m", "-f", "{{.Dir}}", module])
         .output()
-        .context("ask go where kwok's module is")?;
-    let source =
-        PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()).join("kustomize/stage");
-    fs::create_dir_all(&target)?;
-    for stage in [
-        "node/fast/node-initialize.yaml",
-        "node/heartbeat/node-heartbeat.yaml",
-        "pod/fast/pod-ready.yaml",
-        "pod/fast/pod-complete.yaml",
-        "pod/fast/pod-delete.yaml",
-    ] {
-        let name = Path::new(stage).file_name().unwrap_or_default();
+        .with_context(|| format!("ask go where {module} is"))?;
+    let source = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()).join(folder);
+    fs::create_dir_all(target)?;
+    for file in files {
+        let name = Path::new(file).file_name().unwrap_or_default();
         // Written, not copied: files of the module cache are read-only, and the next version could not replace them.
-        let text = fs::read(source.join(stage)).with_context(|| format!("read kwok's {stage}"))?;
+        let text =
+            fs::read(source.join(file)).with_context(|| format!("read {module}'s {file}"))?;
         fs::write(target.join(name), text)?;
     }
     fs::write(target.join("stamp"), stamp)?;
