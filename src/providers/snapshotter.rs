@@ -249,8 +249,18 @@ pub trait MakeVolumes: fmt::Debug + Send + Sync {
 /// Offers snapshots as sources of data for claims.
 #[async_trait]
 pub trait FillClaims: fmt::Debug + Send + Sync {
-    /// Makes the source of a claim that is about to be restored.
+    /// Makes the source of a claim that is about to be restored; returns once a volume can be made of it.
+    ///
+    /// # Errors
+    /// [`SnapshotErrorKind::NotFound`] if there is no such snapshot, [`SnapshotErrorKind::NotReady`] if its data still
+    /// travels, [`SnapshotErrorKind::NotSupported`] if nothing in the cluster can make volumes of it.
     async fn offer(&self, request: &SourceRequest<'_>) -> Result<DataSource, SnapshotError>;
+
+    /// Removes the source that a request made, once the claim has its data; one that is not there is fine.
+    ///
+    /// # Errors
+    /// [`SnapshotErrorKind::NotReady`] while a claim waits for its data.
+    async fn withdraw(&self, request: &SourceRequest<'_>) -> Result<(), SnapshotError>;
 }
 
 /// The kinds of failure that callers treat differently.

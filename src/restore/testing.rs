@@ -153,4 +153,8 @@ impl FillClaims for Snapshots {
     async fn offer(&self, _: &SourceRequest<'_>) -> Result<DataSource, SnapshotError> {
         no()
     }
+
+    async fn withdraw(&self, _: &SourceRequest<'_>) -> Result<(), SnapshotError> {
+        no()
+    }
 }

@@ -431,6 +431,21 @@ async fn into_volumes(
     }
 }
 
+async fn withdraw(
+    filler: &dyn FillClaims,
+    snapshot: &SnapshotId,
+    namespace: &str,
+    token: &str,
+) -> Result<(), SnapshotError> {
+    let request = SourceRequest {
+        snapshot,
+        namespace,
+        token,
+        labels: &Tags::new(),
+    };
+    filler.withdraw(&request).await
+}
+
 async fn offer(
     filler: &dyn FillClaims,
     snapshot: &SnapshotId,
@@ -459,11 +474,19 @@ async fn into_claims(cloud: &dyn Cloud, filler: &dyn FillClaims, snapshot: &Snap
             .await
             .expect("there");
         assert_eq!(again, source, "one token, one source");
-        let second = offer(filler, snapshot, &namespace, &new_token())
+        let other = new_token();
+        let second = offer(filler, snapshot, &namespace, &other)
             .await
             .expect("offered");
         assert_ne!(second, source, "each token has a source of its own");
         assert!(cloud.has_source(&namespace, &second).await);
+        for _ in 0..2 {
+            withdraw(filler, snapshot, &namespace, &other)
+                .await
+                .expect("withdrawing twice is fine");
+            assert!(!cloud.has_source(&namespace, &second).await);
+            assert!(cloud.has_source(&namespace, &source).await);
+        }
     }
 }
 
