@@ -56,7 +56,7 @@ const SDKS: [(&str, &[&str]); 3] = [
 
 #[test]
 fn each_provider_brings_its_own_sdk_and_no_others() {
-    for feature in ["", "aws", "gcp", "azure"] {
+    for feature in ["", "aws", "gcp", "azure", "csi"] {
         let found = crates(feature);
         for (provider, beginnings) in SDKS {
             let of_it = with(&found, beginnings);

@@ -6,11 +6,13 @@ mod aws;
 #[cfg(feature = "azure")]
 mod azure;
 mod blobs;
+#[cfg(feature = "csi")]
+mod csi;
 mod environment;
 #[cfg(feature = "gcp")]
 mod gcp;
 mod local;
-#[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
+#[cfg(any(feature = "aws", feature = "gcp", feature = "azure", feature = "csi"))]
 mod patience;
 pub mod registry;
 #[cfg(any(feature = "gcp", feature = "azure"))]

@@ -1,11 +1,13 @@
-//! How long every cloud is waited for: a short outage is bridged, an unreachable store is soon told.
+//! How long every cloud, and the API server, is waited for: a short outage is bridged, an unreachable store is soon told.
 
 use std::time::Duration;
 
 /// How long a connection may take to come about.
+#[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a server may be silent. It includes the time that sending a part takes, so it is not short; there is no
 /// limit on a whole transfer, which may take hours on a thin line.
+#[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
 pub(super) const SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
 /// After how long a request that keeps failing is given up.
 pub(super) const RETRY_TIMEOUT: Duration = Duration::from_secs(10);

@@ -7,7 +7,7 @@ use super::local;
 use super::settings::invalid;
 use super::snapshotter::{SnapshotError, SnapshotErrorKind, VolumeSnapshotter};
 use super::store::{ObjectStore, StoreError};
-use crate::api::{StorageProviderConfig, VolumeProviderConfig};
+use crate::api::{CSI_PROVIDER, StorageProviderConfig, VolumeProviderConfig};
 
 /// The providers that this build can open.
 pub const AVAILABLE: &[&str] = &[
@@ -29,6 +29,8 @@ pub const SNAPSHOTTERS: &[&str] = &[
     "aws",
     #[cfg(feature = "azure")]
     "azure",
+    #[cfg(feature = "csi")]
+    CSI_PROVIDER,
     #[cfg(feature = "gcp")]
     "gcp",
 ];
@@ -69,7 +71,36 @@ pub async fn open(
     }
 }
 
-/// Opens the snapshotter that `config` describes. The provider itself is not asked; see [`VolumeSnapshotter::check`].
+/// Opens the snapshotter that has the cluster's own CSI drivers make snapshots; the cluster is not asked, see
+/// [`VolumeSnapshotter::check`].
+///
+/// It is what takes volumes that no location is for, then with an empty `config`, and what a location's provider `csi`
+/// stands for.
+///
+/// # Errors
+/// A sentence for whoever wrote the settings: which one is wrong, and what it can be.
+pub fn open_csi(
+    client: &kube::Client,
+    config: &VolumeProviderConfig,
+) -> Result<Arc<dyn VolumeSnapshotter>, SnapshotError> {
+    #[cfg(feature = "csi")]
+    return super::csi::open(client.clone(), config);
+    #[cfg(not(feature = "csi"))]
+    {
+        // The signature is the same in every build.
+        let _ = (client, config);
+        Err(SnapshotError::new(
+            SnapshotErrorKind::Invalid,
+            format!(
+                "provider: {}",
+                unavailable(CSI_PROVIDER, SNAPSHOTTER_FEATURES, SNAPSHOTTERS)
+            ),
+        ))
+    }
+}
+
+/// Opens the snapshotter that `config` describes, but for [`CSI_PROVIDER`]. The provider itself is not asked; see
+/// [`VolumeSnapshotter::check`].
 ///
 /// # Errors
 /// A sentence for whoever wrote the settings: which one is wrong, and what it can be.
@@ -96,6 +127,11 @@ pub async fn open_snapshotter(
             "provider is not set; it can be {}",
             SNAPSHOTTERS.join(" or ")
         ))),
+        #[cfg(feature = "csi")]
+        CSI_PROVIDER => Err(invalid(
+            "provider: \"csi\" is asked of the cluster, and cannot be opened without one"
+                .to_owned(),
+        )),
         name => {
             // The signature is the same in every build.
             let _ = environment;
@@ -172,6 +208,29 @@ mod tests {
                 message.contains(expected) && message.contains(name),
                 "{message}"
             );
+        }
+    }
+
+    #[cfg(not(feature = "csi"))]
+    #[tokio::test]
+    async fn csi_without_its_feature_is_explained() {
+        let _already_installed = rustls::crypto::ring::default_provider().install_default();
+        let cluster = kube::Config::new(http::Uri::from_static("http://127.0.0.1:1"));
+        let client = kube::Client::try_from(cluster).unwrap();
+        let config = VolumeProviderConfig {
+            name: CSI_PROVIDER.into(),
+            ..VolumeProviderConfig::default()
+        };
+        for error in [
+            open_csi(&client, &config).unwrap_err(),
+            open_snapshotter(&config, &Environment::default())
+                .await
+                .unwrap_err(),
+        ] {
+            assert_eq!(error.kind, SnapshotErrorKind::Invalid);
+            let message = error.to_string();
+            let expected = "\"csi\" cannot be used: this ark was built without the feature \"csi\"";
+            assert!(message.contains(expected), "{message}");
         }
     }
 }

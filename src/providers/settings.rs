@@ -2,7 +2,7 @@
 //! by name, since a misspelt key would otherwise send backups elsewhere.
 
 use std::collections::BTreeMap;
-#[cfg(any(feature = "gcp", feature = "azure"))]
+#[cfg(any(feature = "gcp", feature = "azure", feature = "csi"))]
 use std::time::Duration;
 
 #[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
@@ -10,7 +10,7 @@ use url::Url;
 
 use super::snapshotter::{SnapshotError, SnapshotErrorKind};
 use super::store::{ErrorKind, StoreError};
-#[cfg(any(feature = "gcp", feature = "azure"))]
+#[cfg(any(feature = "gcp", feature = "azure", feature = "csi"))]
 use crate::api::duration;
 use crate::api::{StorageProviderConfig, VolumeProviderConfig};
 
@@ -36,8 +36,8 @@ impl From<Invalid> for SnapshotError {
 pub(super) struct Settings<'a> {
     /// The field that holds them, for messages.
     #[cfg_attr(
-        not(any(feature = "aws", feature = "gcp", feature = "azure")),
-        expect(dead_code, reason = "only cloud providers read values of some form")
+        not(any(feature = "aws", feature = "gcp", feature = "azure", feature = "csi")),
+        expect(dead_code, reason = "only those read values of some form")
     )]
     at: &'static str,
     config: &'a BTreeMap<String, String>,
@@ -59,8 +59,8 @@ impl<'a> Settings<'a> {
 
     /// Takes the settings of a snapshotter's provider that knows the keys `accepted`.
     #[cfg_attr(
-        not(any(feature = "aws", feature = "gcp", feature = "azure")),
-        expect(dead_code, reason = "only clouds have snapshotters with settings")
+        not(any(feature = "aws", feature = "gcp", feature = "azure", feature = "csi")),
+        expect(dead_code, reason = "only those have snapshotters with settings")
     )]
     pub(super) fn of_snapshotter(
         config: &'a VolumeProviderConfig,
@@ -116,6 +116,31 @@ pub(super) fn bucket(config: &StorageProviderConfig) -> Result<&str, Invalid> {
     Ok(bucket)
 }
 
+#[cfg(any(feature = "aws", feature = "gcp", feature = "azure", feature = "csi"))]
+impl Settings<'_> {
+    /// Returns a setting that is a length of time, if it is given.
+    #[cfg(any(feature = "gcp", feature = "azure", feature = "csi"))]
+    pub(super) fn duration(self, key: &str) -> Result<Option<Duration>, Invalid> {
+        let Some(text) = self.text(key) else {
+            return Ok(None);
+        };
+        match duration::parse(text) {
+            Ok(Duration::ZERO) | Err(_) => {
+                Err(self.malformed(key, text, "write it as 90s, 2m or 1h30m"))
+            }
+            Ok(duration) => Ok(Some(duration)),
+        }
+    }
+
+    /// Makes the error for a value that cannot be read.
+    fn malformed(self, key: &str, value: &str, advice: &str) -> Invalid {
+        Invalid(format!(
+            "{}.{key}: {value:?} cannot be read; {advice}",
+            self.at
+        ))
+    }
+}
+
 /// What only cloud providers have.
 #[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
 impl<'a> Settings<'a> {
@@ -151,20 +176,6 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// Returns a setting that is a length of time, if it is given.
-    #[cfg(any(feature = "gcp", feature = "azure"))]
-    pub(super) fn duration(self, key: &str) -> Result<Option<Duration>, Invalid> {
-        let Some(text) = self.text(key) else {
-            return Ok(None);
-        };
-        match duration::parse(text) {
-            Ok(Duration::ZERO) | Err(_) => {
-                Err(self.malformed(key, text, "write it as 90s, 2m or 1h30m"))
-            }
-            Ok(duration) => Ok(Some(duration)),
-        }
-    }
-
     /// Returns a setting that is one of a few words, if it is given.
     #[cfg(any(feature = "aws", feature = "gcp"))]
     pub(super) fn one_of(self, key: &str, words: &[&str]) -> Result<Option<&'a str>, Invalid> {
@@ -174,14 +185,6 @@ impl<'a> Settings<'a> {
             }
             word => Ok(word),
         }
-    }
-
-    /// Makes the error for a value that cannot be read.
-    fn malformed(self, key: &str, value: &str, advice: &str) -> Invalid {
-        Invalid(format!(
-            "{}.{key}: {value:?} cannot be read; {advice}",
-            self.at
-        ))
     }
 }
 

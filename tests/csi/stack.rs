@@ -11,7 +11,7 @@ use crate::support::objects::apply_yaml;
 #[tokio::test]
 async fn data_goes_through_a_snapshot() -> Result<()> {
     let plane = ControlPlane::shared().await;
-    let csi = Csi::start(plane).await?;
+    let csi = Csi::shared().await;
     let namespace = TestNamespace::new(plane, "stack").await?;
     csi.claim(namespace.name(), "data", "1Gi").await?;
     csi.write(namespace.name(), "data", "greeting", "hello")

@@ -21,8 +21,10 @@ use super::{PATIENCE, unique_name, wait_until};
 
 /// The name of the CSI driver.
 pub const DRIVER: &str = "folders.tests.ark.heptio.com";
-/// The StorageClass whose volumes are made at once, and the VolumeSnapshotClass.
+/// The StorageClass whose volumes are made at once, and the VolumeSnapshotClass that is the default.
 pub const CLASS: &str = "folders";
+/// A VolumeSnapshotClass whose snapshots outlive their objects.
+pub const RETAINING_CLASS: &str = "folders-retained";
 /// The StorageClass whose volumes are made when a pod wants them.
 pub const LATE_CLASS: &str = "folders-late";
 
@@ -61,7 +63,7 @@ static SHARED: OnceCell<Result<Csi<'static>, String>> = OnceCell::const_new();
 
 impl Csi<'static> {
     /// Returns what all tests of this binary share, beside the plane that they share, after starting it for the first
-    /// that asks. A test that makes trouble for others (see [`Fault`]) starts its own.
+    /// that asks. A test that makes trouble for all volumes (see [`Csi::set`]) starts its own plane.
     pub async fn shared() -> &'static Self {
         // A failed start is remembered too, or each test would wait for the same failure.
         let shared = SHARED.get_or_init(async || {
@@ -152,14 +154,32 @@ impl<'a> Csi<'a> {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Ends one of the programs.
+    pub fn stop(&self, name: &str) -> Result<()> {
+        let mut processes = self.lock();
+        let index = processes.iter().position(|process| process.name() == name);
+        let index = index.with_context(|| format!("{name} is none of the CSI programs"))?;
+        // Dropping it kills it, and waits.
+        drop(processes.remove(index));
+        Ok(())
+    }
+
     /// Returns an error with the end of its log if one of the programs has ended.
     pub fn check(&self) -> Result<()> {
         self.lock().iter_mut().try_for_each(Process::check)
     }
 
     /// Has the driver do something wrong, or as it should again.
-    pub fn set(&self, fault: Fault<'_>, on: bool) -> Result<()> {
-        let file = self.folder.join("faults").join(fault.file());
+    ///
+    /// `with` is the handle of a volume or snapshot, or nothing for all of them. A snapshot has the faults that its
+    /// volume had when it was made.
+    pub fn set(&self, with: &str, fault: Fault<'_>, on: bool) -> Result<()> {
+        let folder = match with {
+            "" => self.folder.join("faults"),
+            handle => self.folder.join(handle).join(".faults"),
+        };
+        fs::create_dir_all(&folder)?;
+        let file = folder.join(fault.file());
         let text = match fault {
             Fault::Fails(_, code, message) => format!("{code} {message}"),
             Fault::Waits(_) | Fault::NotReady => String::new(),
@@ -216,12 +236,18 @@ impl<'a> Csi<'a> {
         Ok((claim, volumes.get(&volume).await?))
     }
 
-    /// Returns the folder that holds the data of a claim's volume, once the claim is bound.
-    pub async fn folder_of(&self, namespace: &str, claim: &str) -> Result<PathBuf> {
+    /// Returns the handle of a claim's volume, once the claim is bound.
+    pub async fn handle_of(&self, namespace: &str, claim: &str) -> Result<String> {
         let (_, volume) = self.volume_of(namespace, claim).await?;
         let source = volume.spec.and_then(|spec| spec.csi);
         let source = source.with_context(|| format!("{namespace}/{claim} is no CSI volume"))?;
-        Ok(self.folder.join(source.volume_handle))
+        Ok(source.volume_handle)
+    }
+
+    /// Returns the folder that holds the data of a claim's volume, once the claim is bound.
+    pub async fn folder_of(&self, namespace: &str, claim: &str) -> Result<PathBuf> {
+        let handle = self.handle_of(namespace, claim).await?;
+        Ok(self.folder.join(handle))
     }
 
     /// Writes a file into a claim's volume.
@@ -244,6 +270,14 @@ impl<'a> Csi<'a> {
     /// Returns the handles of all volumes that the driver has, sorted.
     pub fn volumes(&self) -> Result<Vec<String>> {
         self.names("volumes")
+    }
+
+    /// Returns the handle of the volume that a snapshot was made of.
+    pub fn source_of(&self, snapshot: &str) -> Result<String> {
+        let text = fs::read(self.folder.join(format!("{snapshot}.json")))?;
+        let record: serde_json::Value = serde_json::from_slice(&text)?;
+        let source = record["source"].as_str().context("the snapshot's volume")?;
+        Ok(source.to_owned())
     }
 
     fn names(&self, kind: &str) -> Result<Vec<String>> {
@@ -292,7 +326,15 @@ async fn define(client: &kube::Client) -> Result<()> {
         }),
         json!({
             "apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotClass",
-            "metadata": {"name": CLASS}, "driver": DRIVER, "deletionPolicy": "Delete",
+            "metadata": {
+                "name": CLASS,
+                "annotations": {"snapshot.storage.kubernetes.io/is-default-class": "true"},
+            },
+            "driver": DRIVER, "deletionPolicy": "Delete",
+        }),
+        json!({
+            "apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotClass",
+            "metadata": {"name": RETAINING_CLASS}, "driver": DRIVER, "deletionPolicy": "Retain",
         }),
     ];
     for class in classes {

@@ -66,16 +66,33 @@ type record struct {
 	Made   time.Time `json:"made"`
 }
 
+// about returns the ids that a call is about.
+func about(request any) []string {
+	switch request := request.(type) {
+	case *csi.CreateVolumeRequest:
+		return []string{request.GetVolumeContentSource().GetSnapshot().GetSnapshotId()}
+	case *csi.DeleteVolumeRequest:
+		return []string{request.GetVolumeId()}
+	case *csi.CreateSnapshotRequest:
+		return []string{request.GetSourceVolumeId()}
+	case *csi.DeleteSnapshotRequest:
+		return []string{request.GetSnapshotId()}
+	case *csi.ListSnapshotsRequest:
+		return []string{request.GetSnapshotId()}
+	}
+	return nil
+}
+
 func (d *driver) trouble(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	call := path.Base(info.FullMethod)
-	for d.fault(call+"-waits") != nil {
+	call, ids := path.Base(info.FullMethod), about(request)
+	for d.fault(call+"-waits", ids...) != nil {
 		select {
 		case <-ctx.Done():
 			return nil, status.FromContextError(ctx.Err()).Err()
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	if text := d.fault(call); text != nil {
+	if text := d.fault(call, ids...); text != nil {
 		name, message, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
 		var code codes.Code
 		if err := code.UnmarshalJSON([]byte(`"` + name + `"`)); err != nil {
@@ -90,13 +107,22 @@ func (d *driver) trouble(ctx context.Context, request any, info *grpc.UnaryServe
 	return answer, err
 }
 
-// fault returns what a file in the folder of faults holds, and nil if there is none.
-func (d *driver) fault(name string) []byte {
-	text, err := os.ReadFile(filepath.Join(d.root, "faults", name))
-	if err != nil {
-		return nil
+// fault returns what a file among the faults holds, those of everything or of an id, and nil if there is none.
+func (d *driver) fault(name string, ids ...string) []byte {
+	folders := []string{filepath.Join(d.root, "faults")}
+	for _, id := range ids {
+		for _, kind := range []string{"volumes", "snapshots"} {
+			if folder, err := d.folder(kind, id); err == nil {
+				folders = append(folders, filepath.Join(folder, ".faults"))
+			}
+		}
 	}
-	return text
+	for _, folder := range folders {
+		if text, err := os.ReadFile(filepath.Join(folder, name)); err == nil {
+			return text
+		}
+	}
+	return nil
 }
 
 // folder returns where the data of an id is.
@@ -274,6 +300,6 @@ func (d *driver) snapshot(id string, found record) *csi.Snapshot {
 		SourceVolumeId: found.Source,
 		SizeBytes:      found.Size,
 		CreationTime:   timestamppb.New(found.Made),
-		ReadyToUse:     d.fault("NotReady") == nil,
+		ReadyToUse:     d.fault("NotReady", id) == nil,
 	}
 }

@@ -111,6 +111,10 @@ impl Process {
         })
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Returns an error with the end of its log if the program has ended.
     pub fn check(&mut self) -> Result<()> {
         match self
