@@ -217,8 +217,10 @@ async fn the_account_of_backup_only_writes_nothing_of_anybody_else() -> Result<(
     Ok(())
 }
 
+const SNAPSHOTS: &str = "snapshot.storage.k8s.io";
+
 /// Verb, group, type, namespace, and whether the account has the right.
-const RIGHTS: [(&str, &str, &str, &str, bool); 27] = [
+const RIGHTS: [(&str, &str, &str, &str, bool); 33] = [
     ("list", "", "secrets", "other", true),
     ("list", "example.org", "anything", "other", true),
     ("get", "", "persistentvolumes", "", true),
@@ -232,6 +234,13 @@ const RIGHTS: [(&str, &str, &str, &str, bool); 27] = [
     // Hooks.
     ("create", "", "pods/exec", "other", true),
     ("get", "", "pods/exec", "other", true),
+    // CSI snapshots, and what a snapshot is not made or removed with.
+    ("create", SNAPSHOTS, "volumesnapshots", "other", true),
+    ("delete", SNAPSHOTS, "volumesnapshots", "other", true),
+    ("delete", SNAPSHOTS, "volumesnapshotcontents", "", true),
+    ("patch", SNAPSHOTS, "volumesnapshotclasses", "", false),
+    ("patch", "", "persistentvolumeclaims", "other", false),
+    ("delete", "", "persistentvolumes", "", false),
     // Ways around.
     ("get", "", "nodes/proxy", "", false),
     ("get", "", "pods/proxy", "other", false),

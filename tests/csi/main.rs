@@ -15,5 +15,6 @@ mod cuts;
 mod life;
 mod mortal;
 mod objects;
+mod rights;
 mod stack;
 mod trouble;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::api::{DEFAULT_NAMESPACE, GROUP};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
+const SNAPSHOTS: &str = "snapshot.storage.k8s.io";
 
 /// The core group's types that are objects of their own. Named one by one, since `*` would also be `nodes/proxy`,
 /// `pods/proxy` and `services/proxy`, where reading is enough to change things: a GET of `nodes/proxy` reaches the
@@ -45,7 +46,7 @@ const GROUPS: [&str; 17] = [
     "policy",
     RBAC,
     "scheduling.k8s.io",
-    "snapshot.storage.k8s.io",
+    SNAPSHOTS,
     "storage.k8s.io",
 ];
 
@@ -97,6 +98,11 @@ fn backup_only(namespace: &str) -> Vec<Value> {
                 rule(&GROUPS, &["*"], &["get"]),
                 // Hooks run commands in pods. The server asks with a GET; newer API servers want `create` for it, too.
                 rule(&[""], &["pods/exec"], &["get", "create"]),
+                // CSI snapshots are asked for and removed by objects of these types. None of them is a user's: a
+                // VolumeSnapshot stands in his namespace until the driver has begun.
+                rule(&[SNAPSHOTS], &["volumesnapshots"], &["create", "delete"]),
+                rule(&[SNAPSHOTS], &["volumesnapshotcontents"], &["create", "patch", "delete"]),
+                rule(&[SNAPSHOTS], &["volumesnapshotcontents/status"], &["patch"]),
                 json!({
                     "nonResourceURLs": ["/api", "/api/*", "/apis", "/apis/*", "/version"],
                     "verbs": ["get"],
