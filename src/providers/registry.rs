@@ -35,6 +35,9 @@ pub const SNAPSHOTTERS: &[&str] = &[
     "gcp",
 ];
 
+/// The setting of provider `csi` for how long a snapshot may take to begin, and to be ready: a duration.
+pub const CSI_TIMEOUT: &str = "snapshotTimeout";
+
 /// The snapshotters that a build can leave out; each is named like its feature.
 pub const SNAPSHOTTER_FEATURES: &[&str] = &["aws", "azure", "csi", "gcp"];
 

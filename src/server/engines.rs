@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::error::chain;
 use crate::api::{
-    Backup, HookOwed, Part, Progress, Restore, RestoreCounts, RestoreSpec, Results, SnapshotNote,
-    StorageProviderConfig, VolumeProviderConfig,
+    Backup, CSI_PROVIDER, HookOwed, Part, Progress, Restore, RestoreCounts, RestoreSpec, Results,
+    SnapshotNote, StorageProviderConfig, VolumeProviderConfig,
 };
 use crate::backup::{BackupError, BackupOptions, BackupRequest, Finished};
 pub(crate) use crate::backup::{HookCounts, HookNotes, Ledger, VolumeCounts};
@@ -128,8 +128,18 @@ pub(crate) struct Snapshotter(Arc<dyn VolumeSnapshotter>);
 pub(crate) async fn open_snapshotter(
     config: &VolumeProviderConfig,
     environment: &Environment,
+    cluster: &Cluster,
 ) -> Result<Snapshotter, String> {
+    if config.name == CSI_PROVIDER {
+        return open_csi(config, cluster);
+    }
     let opened = registry::open_snapshotter(config, environment).await;
+    opened.map(Snapshotter).map_err(|error| chain(&error))
+}
+
+/// Opens the snapshotter of the cluster's CSI drivers, whose classes it reads once: it is for one run.
+fn open_csi(config: &VolumeProviderConfig, cluster: &Cluster) -> Result<Snapshotter, String> {
+    let opened = registry::open_csi(cluster.client(), config);
     opened.map(Snapshotter).map_err(|error| chain(&error))
 }
 
@@ -140,14 +150,41 @@ impl Snapshotter {
     }
 }
 
-/// Returns all snapshotters: those of locations, each with its provider.
+/// Returns the snapshotters of one run: those of locations, each with its settings, and what the cluster's CSI drivers do
+/// without one. `timeout` is how long these may take, where the run says so.
 pub(crate) fn snapshotters(
-    locations: impl Iterator<Item = (String, String, Result<Snapshotter, String>)>,
+    locations: impl Iterator<Item = (String, VolumeProviderConfig, Result<Snapshotter, String>)>,
+    cluster: &Cluster,
+    timeout: Option<&str>,
 ) -> Snapshotters {
-    let locations = locations.map(|(name, provider, snapshotter)| SnapshotLocation {
-        name,
-        provider,
-        snapshotter: snapshotter.map(|snapshotter| snapshotter.0),
+    let csi = registry::SNAPSHOTTERS.contains(&CSI_PROVIDER);
+    let implicit = csi.then(|| {
+        let config = VolumeProviderConfig {
+            name: CSI_PROVIDER.to_owned(),
+            ..VolumeProviderConfig::default()
+        };
+        (String::new(), config, None)
+    });
+    let locations = locations
+        .map(|(name, config, snapshotter)| (name, config, Some(snapshotter)))
+        .chain(implicit);
+    let locations = locations.map(|(name, mut config, snapshotter)| {
+        let snapshotter = match snapshotter {
+            Some(Err(problem)) => Err(problem),
+            Some(Ok(opened)) if config.name != CSI_PROVIDER => Ok(opened),
+            Some(Ok(_)) | None => {
+                if let Some(timeout) = timeout {
+                    let key = registry::CSI_TIMEOUT.to_owned();
+                    config.config.insert(key, timeout.to_owned());
+                }
+                open_csi(&config, cluster)
+            }
+        };
+        SnapshotLocation {
+            name,
+            provider: config.name,
+            snapshotter: snapshotter.map(|snapshotter| snapshotter.0),
+        }
     });
     Snapshotters::new(locations.collect())
 }

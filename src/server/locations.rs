@@ -30,6 +30,7 @@ use crate::api::{
     BackupStorageLocation, BackupStorageLocationPhase, Config, ConfigPhase, DEFAULT_LOCATION,
     SecretKey, VolumeSnapshotLocation, VolumeSnapshotLocationPhase, duration,
 };
+use crate::cluster::Cluster;
 use crate::providers::Environment;
 
 pub(crate) use self::source::{CONFIG_NAME, Overrides};
@@ -49,6 +50,8 @@ pub(crate) struct Follower {
     pub(crate) secret_api: Api<Secret>,
     pub(crate) secrets: watch::Receiver<secrets::Versions>,
     pub(crate) environment: Environment,
+    /// The cluster, whose CSI drivers a snapshot location may be for.
+    pub(crate) cluster: Cluster,
     pub(crate) overrides: Overrides,
     pub(crate) terms: watch::Receiver<Option<Term>>,
     pub(crate) world: watch::Sender<World>,
@@ -163,7 +166,8 @@ impl Follower {
             |source| self.secret_version(source.credential.as_ref()),
             |_, source| {
                 let (environment, secrets) = (self.environment.clone(), self.secret_api.clone());
-                async move { Arc::new(check_snapshots(source, environment, &secrets).await) }
+                let cluster = self.cluster.clone();
+                async move { Arc::new(check_snapshots(source, environment, &cluster, &secrets).await) }
             },
         );
     }
@@ -372,9 +376,10 @@ async fn check(
 async fn check_snapshots(
     source: SnapshotSource,
     environment: Environment,
+    cluster: &Cluster,
     secrets: &Api<Secret>,
 ) -> SnapshotPlace {
-    let provider = source.provider.name.clone();
+    let provider = source.provider.clone();
     let broken = |problem: String| SnapshotPlace {
         provider: provider.clone(),
         snapshotter: Err(problem.clone()),
@@ -388,7 +393,7 @@ async fn check_snapshots(
             None => environment,
             Some(wanted) => environment.with_credentials(secrets::read(secrets, wanted).await?)?,
         };
-        engines::open_snapshotter(&source.provider, &environment).await
+        engines::open_snapshotter(&source.provider, &environment, cluster).await
     };
     let snapshotter = match timeout(CHECK_LIMIT, opened).await {
         Ok(Ok(snapshotter)) => snapshotter,

@@ -162,6 +162,7 @@ pub async fn serve(
         secret_api,
         secrets,
         environment,
+        cluster: cluster.clone(),
         overrides: overrides(&args),
         terms: term_seen.clone(),
         world: known,

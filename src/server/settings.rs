@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::engines;
-use crate::api::{AccessMode, Backup, StorageProviderConfig, labels, names};
+use crate::api::{AccessMode, Backup, StorageProviderConfig, VolumeProviderConfig, labels, names};
 
 /// What is known of the settings and locations. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -35,8 +35,8 @@ pub(crate) struct Known {
 /// A snapshot location.
 #[derive(Debug)]
 pub(crate) struct SnapshotPlace {
-    /// Its provider.
-    pub(crate) provider: String,
+    /// Its provider, and how that is used.
+    pub(crate) provider: VolumeProviderConfig,
     /// What snapshots volumes there, or why that cannot be had.
     pub(crate) snapshotter: Result<engines::Snapshotter, String>,
     /// Why it cannot be used now, a sentence each.
@@ -180,7 +180,7 @@ impl World {
         };
         let places = known.snapshot_locations.iter();
         places
-            .filter_map(|(name, place)| Some((name.clone(), place.as_ref()?.provider.clone())))
+            .filter_map(|(name, place)| Some((name.clone(), place.as_ref()?.provider.name.clone())))
             .collect()
     }
 

@@ -24,6 +24,7 @@ use self::calls::Calls;
 use self::class::Class;
 use self::objects::{Content, Handle, SNAPSHOT_LABEL};
 use self::progress::{Timing, Word, last_word};
+use super::registry::CSI_TIMEOUT as TIMEOUT;
 use super::settings::Settings;
 use super::snapshotter::{
     DataSource, FillClaims, Fit, Object, Restores, SnapshotCapabilities, SnapshotError,
@@ -32,8 +33,6 @@ use super::snapshotter::{
 };
 use crate::api::VolumeProviderConfig;
 
-/// The setting for how long a snapshot may take to begin, and to be ready: a duration.
-const TIMEOUT: &str = "snapshotTimeout";
 /// The setting for the VolumeSnapshotClass of the volumes of that class's driver.
 const CLASS: &str = "volumeSnapshotClass";
 const SETTINGS: &[&str] = &[TIMEOUT, CLASS];

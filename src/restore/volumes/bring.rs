@@ -106,9 +106,7 @@ impl Applier<'_> {
             Restores::Claims(filler) => {
                 let namespace = prepared.namespace.unwrap_or_default();
                 let labels = self.sources.labels();
-                let token = self
-                    .sources
-                    .token(&format!("{namespace}/{}", prepared.name));
+                let token = self.sources.claim_token(namespace, prepared.name);
                 let request = SourceRequest {
                     snapshot: &SnapshotId(source.record.status.provider_snapshot_id.clone()),
                     namespace,

@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::VOLUMES;
+use crate::api::error::chain;
 use crate::api::object::{self, Object};
 use crate::cluster::{ApiType, ClusterError};
+use crate::providers::snapshotter::{Restores, SnapshotId, SourceRequest};
 use crate::restore::apply::Applier;
 use crate::restore::plan::Step;
 use crate::restore::step::Prepared;
@@ -80,7 +82,10 @@ impl Applier<'_> {
             let mut all_wait_for_pods = true;
             for claim in waiting {
                 match self.bound(&claim, &mut modes).await {
-                    Ok(Bound::To(volume)) => self.take_after(&claim, &volume).await,
+                    Ok(Bound::To(volume)) => {
+                        self.take_after(&claim, &volume).await;
+                        self.withdraw(&claim).await;
+                    }
                     Ok(Bound::Gone) => {}
                     Ok(Bound::NotYet { waits_for_pod }) => {
                         all_wait_for_pods &= waits_for_pod;
@@ -192,6 +197,33 @@ impl Applier<'_> {
         });
         modes.insert(class.to_owned(), waits);
         Ok(waits)
+    }
+
+    /// Has the source of a claim removed, since its volume has the data. One that stays goes with the backup.
+    async fn withdraw(&self, claim: &Awaited) {
+        let Some(source) = self.sources.claims.get(&claim.original) else {
+            return;
+        };
+        let Ok(snapshotter) = &source.location.snapshotter else {
+            return;
+        };
+        let Restores::Claims(filler) = snapshotter.restores() else {
+            return;
+        };
+        let request = SourceRequest {
+            snapshot: &SnapshotId(source.record.status.provider_snapshot_id.clone()),
+            namespace: &claim.namespace,
+            token: &self.sources.claim_token(&claim.namespace, &claim.name),
+            labels: &self.sources.labels(),
+        };
+        if let Err(error) = filler.withdraw(&request).await {
+            tracing::warn!(
+                claim = claim.name,
+                namespace = claim.namespace,
+                error = chain(&error),
+                "the source of a claim stays until the backup is deleted"
+            );
+        }
     }
 
     /// Gives a new volume the reclaim policy and labels of the one before it.

@@ -58,6 +58,11 @@ impl Sources {
         token
     }
 
+    /// Returns the token under which a source is made for a claim.
+    pub(super) fn claim_token(&self, namespace: &str, name: &str) -> String {
+        self.token(&format!("{namespace}/{name}"))
+    }
+
     /// Returns the labels of objects that are made for this restore.
     pub(super) fn labels(&self) -> BTreeMap<String, String> {
         [

@@ -74,14 +74,14 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Returns the snapshotters that there are now.
-    pub(crate) fn snapshotters(&self) -> Snapshotters {
+    /// Returns the snapshotters that there are now, for one run. `csi_timeout` is how long the cluster's CSI drivers may
+    /// take, where the run says so.
+    pub(crate) fn snapshotters(&self, csi_timeout: Option<&str>) -> Snapshotters {
         let places = self.world.borrow().snapshot_places();
-        engines::snapshotters(
-            places
-                .into_iter()
-                .map(|(name, place)| (name, place.provider.clone(), place.snapshotter.clone())),
-        )
+        let places = places
+            .into_iter()
+            .map(|(name, place)| (name, place.provider.clone(), place.snapshotter.clone()));
+        engines::snapshotters(places, &self.cluster, csi_timeout)
     }
 }
 

@@ -334,6 +334,8 @@ impl Backups {
             .start_timestamp
             .as_ref()
             .map_or_else(|| context.clock.now(), |time| time.0);
+        let csi_timeout = backup.spec.csi_snapshot_timeout.clone();
+        let snapshotters = context.snapshotters(csi_timeout.as_deref());
         let request = BackupRun {
             cluster: &context.cluster,
             location: &run.place.location,
@@ -346,7 +348,7 @@ impl Backups {
             snapshot_ledger: Arc::new(
                 run.ledger(&context.apis.backups, snapshots::SNAPSHOTS_PENDING),
             ),
-            snapshotters: &context.snapshotters(),
+            snapshotters: &snapshotters,
             earlier_hooks: run.earlier_hooks.clone(),
         };
         let engine = engines::backup(&request, &progress, &cancel);

@@ -100,7 +100,7 @@ impl Backups {
 
     /// Removes the snapshots that a Backup's status notes; returns the notes of those that could not be removed.
     pub(super) async fn remove_pending(&self, backup: &Backup) -> Vec<SnapshotNote> {
-        let snapshotters = self.context.snapshotters();
+        let snapshotters = self.context.snapshotters(None);
         let left = engines::remove_pending_snapshots(&snapshotters, backup).await;
         left.into_iter()
             .map(|(note, problem)| {

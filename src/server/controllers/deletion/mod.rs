@@ -447,7 +447,7 @@ impl Deletions {
             tracing::warn!(backup = deletion.name, "its snapshots stay, as was asked");
             return Vec::new();
         }
-        let snapshotters = self.context.snapshotters();
+        let snapshotters = self.context.snapshotters(None);
         let mut errors = Vec::new();
         if let Some(place) = deletion.place {
             let location = &place.location;

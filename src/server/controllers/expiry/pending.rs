@@ -50,7 +50,8 @@ async fn remove(context: &Context, term: &Term) -> anyhow::Result<Infallible> {
             let Ok(backup) = entry.object else {
                 continue;
             };
-            let left = engines::remove_pending_snapshots(&context.snapshotters(), &backup).await;
+            let left =
+                engines::remove_pending_snapshots(&context.snapshotters(None), &backup).await;
             let notes: Vec<_> = left
                 .into_iter()
                 .map(|(note, problem)| {

@@ -451,7 +451,7 @@ impl Restores {
             restore: run.restore,
             record: run.record,
             priorities: run.priorities,
-            snapshotters: &context.snapshotters(),
+            snapshotters: &context.snapshotters(None),
         };
         let engine = engines::restore(&request, progress, &cancel);
         attend(
