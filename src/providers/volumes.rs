@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+#[cfg(any(feature = "gcp", feature = "azure"))]
 use sha2::{Digest as _, Sha256};
 
 use super::snapshotter::{Object, SnapshotErrorKind, SnapshotState};

@@ -113,6 +113,10 @@ fn neutral(group_resource: &str, object: &mut Object) {
     if group_resource == "pods" {
         without_account_volume(object);
     }
+    if group_resource == "persistentvolumeclaims" {
+        // Where its volume's first data came from: nobody can change it, and it counts no more.
+        object::remove(object, &["spec"], &["dataSource", "dataSourceRef"]);
+    }
     if group_resource == "clusterroles.rbac.authorization.k8s.io"
         && object.get("aggregationRule").is_some_and(Value::is_object)
     {
@@ -317,6 +321,12 @@ mod tests {
                 "persistentvolumeclaims",
                 json!({"spec": {"storageClassName": "fast"}}),
                 json!({"spec": {"storageClassName": "fast", "volumeName": "pvc-1"}}),
+                true,
+            ),
+            (
+                "persistentvolumeclaims",
+                json!({"spec": {"volumeName": "a"}}),
+                json!({"spec": {"volumeName": "a", "dataSource": {"name": "s"}, "dataSourceRef": {"name": "s"}}}),
                 true,
             ),
             (

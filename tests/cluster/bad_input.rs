@@ -9,12 +9,12 @@ use ark::api::{
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::objects::{all_of, assert_clean_backup, moved};
 use crate::support::ark::{Installation, Store};
 use crate::support::control_plane::{ControlPlane, ports};
 use crate::support::minio::Minio;
 use crate::support::namespace::TestNamespace;
 use crate::support::objects::apply_yaml;
+use crate::support::runs::{all_of, assert_clean_backup, moved};
 use crate::support::{PATIENCE, unique_name, wait_until};
 
 #[tokio::test]

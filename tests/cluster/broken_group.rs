@@ -4,10 +4,10 @@ use anyhow::Result;
 use ark::api::{BackupPhase, BackupSpec};
 use ark::cluster::Cluster;
 
-use crate::objects::assert_clean_backup;
 use crate::support::ark::Installation;
 use crate::support::control_plane::{ControlPlane, Options};
 use crate::support::objects::apply_yaml;
+use crate::support::runs::assert_clean_backup;
 use crate::support::{PATIENCE, wait_until};
 
 const BROKEN: &str = "

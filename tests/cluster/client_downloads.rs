@@ -22,11 +22,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::objects::{all_of, assert_clean_backup, assert_clean_restore, moved};
 use crate::support::ark::{Installation, Store};
 use crate::support::control_plane::{ControlPlane, ports};
 use crate::support::namespace::TestNamespace;
 use crate::support::pods::create_pod;
+use crate::support::runs::{all_of, assert_clean_backup, assert_clean_restore, moved};
 use crate::support::{PATIENCE, unique_name, wait_until};
 
 /// What every secret address holds; no output may.

@@ -1,13 +1,9 @@
 //! Volumes whose disks are EBS volumes of moto, and what becomes of their snapshots.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
+use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use ark::api::{
-    Backup, VolumeSnapshot, VolumeSnapshotLocation, VolumeSnapshotLocationSpec, VolumeSnapshotPhase,
-};
-use flate2::read::GzDecoder;
+use ark::api::{VolumeSnapshotLocation, VolumeSnapshotLocationSpec};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::json;
@@ -235,39 +231,4 @@ pub(crate) async fn lose(
         .await?;
     }
     Ok(())
-}
-
-/// Returns what a backup says of its volumes, by their names.
-pub(crate) fn recorded(
-    ark: &Installation<'_>,
-    backup: &Backup,
-) -> Result<BTreeMap<String, VolumeSnapshot>> {
-    let status = backup.status.clone().unwrap_or_default();
-    let part = status
-        .parts
-        .into_iter()
-        .find(|part| part.key.ends_with("-volumesnapshots.json.gz"));
-    let Some(part) = part else {
-        return Ok(BTreeMap::new());
-    };
-    let file = std::fs::File::open(ark.bucket().join(part.key))?;
-    let mut json = String::new();
-    GzDecoder::new(file).read_to_string(&mut json)?;
-    let volumes: Vec<VolumeSnapshot> = serde_json::from_str(&json)?;
-    Ok(volumes
-        .into_iter()
-        .map(|volume| (volume.spec.persistent_volume_name.clone(), volume))
-        .collect())
-}
-
-/// Returns the snapshots that a backup recorded.
-pub(crate) fn recorded_snapshots(
-    ark: &Installation<'_>,
-    backup: &Backup,
-) -> Result<BTreeSet<String>> {
-    let volumes = recorded(ark, backup)?.into_values();
-    Ok(volumes
-        .filter(|volume| volume.status.phase == VolumeSnapshotPhase::Completed)
-        .map(|volume| volume.status.provider_snapshot_id)
-        .collect())
 }

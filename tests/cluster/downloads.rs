@@ -12,13 +12,13 @@ use ark::api::{
 use kube::api::{Api, DeleteParams, PostParams};
 use sha2::{Digest as _, Sha256};
 
-use crate::objects::{all_of, assert_clean_backup, assert_clean_restore, moved};
 use crate::support::ark::{Installation, Store};
 use crate::support::control_plane::ControlPlane;
 use crate::support::minio::Minio;
 use crate::support::namespace::TestNamespace;
 use crate::support::pods::get_through_pod;
 use crate::support::proxy::{Behaviour, Proxy};
+use crate::support::runs::{all_of, assert_clean_backup, assert_clean_restore, moved};
 use crate::support::{PATIENCE, unique_name, wait_until};
 
 /// Asks for a file and returns the name of the request and its answer.

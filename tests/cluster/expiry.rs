@@ -11,10 +11,10 @@ use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
-use crate::objects::assert_clean_backup;
 use crate::schedules::{create, little};
 use crate::support::ark::Installation;
 use crate::support::control_plane::ControlPlane;
+use crate::support::runs::assert_clean_backup;
 use crate::support::{PATIENCE, wait_until};
 
 const NEW_YEAR: &str = "2026-01-01T00:00:00Z";

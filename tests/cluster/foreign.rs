@@ -9,10 +9,11 @@ use ark::api::{Backup, RestorePhase, RestoreSpec};
 use kube::api::Api;
 use serde_json::Value;
 
-use crate::objects::{Objects, assert_clean_restore};
+use crate::objects::Objects;
 use crate::support::ark::Installation;
 use crate::support::control_plane::{ControlPlane, Options};
 use crate::support::objects::apply_yaml;
+use crate::support::runs::assert_clean_restore;
 use crate::support::{PATIENCE, wait_until};
 use crate::zoo::{CUSTOM, NAMESPACES, ZOO, comparable, settled};
 

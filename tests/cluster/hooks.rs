@@ -8,11 +8,11 @@ use ark::api::{BackupHooks, BackupPhase, BackupSpec};
 use serde_json::{Value, json};
 
 use crate::hooked::{Marks, log, pod, results, start, stored_pods};
-use crate::objects::{all_of, assert_clean_backup};
 use crate::support::ark::Installation;
 use crate::support::control_plane::ControlPlane;
 use crate::support::namespace::TestNamespace;
 use crate::support::objects::apply_yaml;
+use crate::support::runs::{all_of, assert_clean_backup};
 
 fn names(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|name| (*name).to_owned()).collect()

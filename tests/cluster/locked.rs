@@ -14,11 +14,11 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use kube::api::{Api, PostParams};
 
-use crate::objects::assert_clean_backup;
 use crate::schedules::little;
 use crate::support::ark::{Installation, Store};
 use crate::support::control_plane::ControlPlane;
 use crate::support::minio::Minio;
+use crate::support::runs::assert_clean_backup;
 use crate::support::{PATIENCE, unique_name, wait_until};
 
 /// Returns the keys that are about a backup.

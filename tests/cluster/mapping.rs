@@ -6,11 +6,11 @@ use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::Api;
 
-use crate::objects::{all_of, assert_clean_backup, assert_clean_restore};
 use crate::support::ark::Installation;
 use crate::support::control_plane::ControlPlane;
 use crate::support::namespace::TestNamespace;
 use crate::support::objects::apply_yaml;
+use crate::support::runs::{all_of, assert_clean_backup, assert_clean_restore};
 use crate::support::unique_name;
 
 const OBJECTS: &str = "

@@ -3,13 +3,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use ark::api::{BackupPhase, BackupSpec, RestorePhase, RestoreSpec};
 use ark::cluster::Cluster;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
 use serde_json::Value;
-
-use crate::support::namespace::TestNamespace;
 
 /// Objects by `<type> <namespace>/<name>`.
 pub(crate) type Objects = BTreeMap<String, Value>;
@@ -92,41 +89,4 @@ pub(crate) fn normalise(object: &mut Value) {
             }
         }
     }
-}
-
-/// Returns the spec of a backup of everything in a namespace.
-pub(crate) fn all_of(namespace: &TestNamespace) -> BackupSpec {
-    BackupSpec {
-        included_namespaces: vec![namespace.name().to_owned()],
-        ..BackupSpec::default()
-    }
-}
-
-/// Returns the spec of a restore of what was in a namespace, under another name.
-pub(crate) fn moved(backup: &str, namespace: &TestNamespace, target: &str) -> RestoreSpec {
-    RestoreSpec {
-        backup_name: backup.to_owned(),
-        namespace_mapping: [(namespace.name().to_owned(), target.to_owned())].into(),
-        ..RestoreSpec::default()
-    }
-}
-
-/// Fails unless a backup completed without warnings and errors.
-#[track_caller]
-pub(crate) fn assert_clean_backup(backup: &ark::api::Backup) {
-    let status = backup.status.clone().unwrap_or_default();
-    assert_eq!(status.phase, BackupPhase::Completed, "{status:?}");
-    assert_eq!(
-        (status.warnings, status.errors),
-        (Some(0), Some(0)),
-        "{status:?}"
-    );
-}
-
-/// Fails unless a restore completed without warnings and errors.
-#[track_caller]
-pub(crate) fn assert_clean_restore(restore: &ark::api::Restore) {
-    let status = restore.status.clone().unwrap_or_default();
-    assert_eq!(status.phase, RestorePhase::Completed, "{status:?}");
-    assert_eq!((status.warnings, status.errors), (0, 0), "{status:?}");
 }

@@ -6,11 +6,11 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use crate::hooked::{Marks, pod, start};
-use crate::objects::{all_of, assert_clean_backup};
 use crate::support::ark::{Installation, Store};
 use crate::support::control_plane::ControlPlane;
 use crate::support::namespace::TestNamespace;
 use crate::support::objects::apply_yaml;
+use crate::support::runs::{all_of, assert_clean_backup};
 use crate::support::{PATIENCE, wait_until};
 
 /// Starts a pod whose pre hook does not end before the test lets it.

@@ -15,11 +15,11 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use crate::hooked::{Marks, pod, start};
-use crate::objects::{assert_clean_backup, assert_clean_restore};
 use crate::support::ark::{Installation, Store};
 use crate::support::control_plane::{ControlPlane, Options};
 use crate::support::namespace::{create_namespace, delete_namespace};
 use crate::support::objects::apply_yaml;
+use crate::support::runs::{assert_clean_backup, assert_clean_restore};
 
 const PREREQUISITES: &str = include_str!("../../manifests/common/00-prereqs.yaml");
 const BACKUP_ONLY: &str = include_str!("../../manifests/common/00-prereqs-backup-only.yaml");

@@ -9,9 +9,9 @@ use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::objects::assert_clean_backup;
 use crate::support::ark::Installation;
 use crate::support::control_plane::ControlPlane;
+use crate::support::runs::assert_clean_backup;
 use crate::support::{PATIENCE, wait_until};
 
 const NEW_YEAR: &str = "2026-01-01T00:00:00Z";

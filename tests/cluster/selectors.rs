@@ -7,11 +7,11 @@ use ark::api::{BackupSpec, RestoreSpec, selector};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams};
 
-use crate::objects::{all_of, assert_clean_backup, assert_clean_restore, moved};
 use crate::support::ark::Installation;
 use crate::support::control_plane::ControlPlane;
 use crate::support::namespace::TestNamespace;
 use crate::support::objects::apply_yaml;
+use crate::support::runs::{all_of, assert_clean_backup, assert_clean_restore, moved};
 use crate::support::unique_name;
 
 const OBJECTS: &str = "

@@ -6,12 +6,12 @@ use ark::api::{Backup, BackupPhase, Restore, RestorePhase, RestoreSpec};
 use k8s_openapi::api::core::v1::PersistentVolume;
 use kube::api::{Api, PostParams};
 
-use crate::disks::{Disks, lose, recorded_snapshots};
-use crate::objects::{all_of, assert_clean_backup, assert_clean_restore};
+use crate::disks::{Disks, lose};
 use crate::support::ark::Installation;
 use crate::support::control_plane::ControlPlane;
 use crate::support::front::Trouble;
 use crate::support::namespace::TestNamespace;
+use crate::support::runs::{all_of, assert_clean_backup, assert_clean_restore, recorded_snapshots};
 use crate::support::{PATIENCE, wait_until};
 
 /// Begins a backup of a namespace.

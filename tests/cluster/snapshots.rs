@@ -11,18 +11,18 @@ use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
 use kube::api::{Api, ListParams, PostParams};
 use serde_json::json;
 
-use crate::disks::{
-    Disks, ZONE, locate, lose, make_share, make_volume, recorded, recorded_snapshots, until_bound,
-};
+use crate::disks::{Disks, ZONE, locate, lose, make_share, make_volume, until_bound};
 use crate::foreign::{copy, fixture};
 use crate::hooked::{Marks, pod, results, start};
-use crate::objects::{all_of, assert_clean_backup, assert_clean_restore, moved};
 use crate::support::ark::Installation;
 use crate::support::control_plane::{ControlPlane, Options};
 use crate::support::front::Trouble;
 use crate::support::moto::element;
 use crate::support::namespace::TestNamespace;
 use crate::support::objects::apply_yaml;
+use crate::support::runs::{
+    all_of, assert_clean_backup, assert_clean_restore, moved, recorded, recorded_snapshots,
+};
 use crate::support::{PATIENCE, unique_name, wait_until};
 use crate::zoo;
 

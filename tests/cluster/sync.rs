@@ -18,13 +18,13 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::locations::{create, location};
-use crate::objects::{all_of, assert_clean_backup, assert_clean_restore, moved};
 use crate::support::ark::{Installation, Store, TimedServer};
 use crate::support::control_plane::{ControlPlane, Options};
 use crate::support::minio::Minio;
 use crate::support::namespace::TestNamespace;
 use crate::support::objects::apply_yaml;
 use crate::support::proxy::{Behaviour, Proxy};
+use crate::support::runs::{all_of, assert_clean_backup, assert_clean_restore, moved};
 use crate::support::{PATIENCE, unique_name, wait_until};
 
 const START: &str = "2026-11-01T00:00:00Z";

@@ -6,12 +6,12 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams, PostParams};
 use serde_json::json;
 
-use crate::objects::{all_of, assert_clean_backup, assert_clean_restore, moved};
 use crate::support::ark::{Installation, Store};
 use crate::support::control_plane::ControlPlane;
 use crate::support::minio::Minio;
 use crate::support::namespace::TestNamespace;
 use crate::support::proxy::{Behaviour, Proxy};
+use crate::support::runs::{all_of, assert_clean_backup, assert_clean_restore, moved};
 use crate::support::{PATIENCE, unique_name, wait_until};
 
 /// So many that a restore of them takes seconds: it is interrupted long before its end.

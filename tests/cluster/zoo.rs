@@ -6,10 +6,11 @@ use k8s_openapi::api::core::v1::{Namespace, PersistentVolume};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::objects::{Objects, assert_clean_backup, assert_clean_restore, normalise, snapshot};
+use crate::objects::{Objects, normalise, snapshot};
 use crate::support::ark::Installation;
 use crate::support::control_plane::{ControlPlane, Options};
 use crate::support::objects::{api_of, apply_yaml};
+use crate::support::runs::{assert_clean_backup, assert_clean_restore};
 use crate::support::{PATIENCE, wait_until};
 
 pub(crate) const ZOO: &str = include_str!("../fixtures/zoo.yaml");

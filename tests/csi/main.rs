@@ -16,5 +16,6 @@ mod life;
 mod mortal;
 mod objects;
 mod rights;
+mod runs;
 mod stack;
 mod trouble;

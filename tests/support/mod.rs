@@ -36,6 +36,7 @@ pub mod namespace;
 pub mod objects;
 pub mod pods;
 pub mod proxy;
+pub mod runs;
 #[cfg(feature = "aws")]
 pub mod signing;
 pub mod snapshotter_conformance;

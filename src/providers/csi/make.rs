@@ -19,8 +19,8 @@ use serde_json::json;
 use super::Csi;
 use super::class::{Wishes, choose};
 use super::objects::{
-    BEING_DELETED, Content, DELETION_SECRET, Handle, KEEP, NewContent, SNAPSHOT_LABEL, Snapshot,
-    kept, new_snapshot,
+    BEING_DELETED, Content, DELETION_SECRET, EXCLUDED, Handle, KEEP, NewContent, SNAPSHOT_LABEL,
+    Snapshot, kept, new_snapshot,
 };
 use super::progress::{Verdict, Waiting, begun};
 use crate::api::names;
@@ -84,7 +84,7 @@ fn ours(labels: Option<&BTreeMap<String, String>>) -> BTreeMap<String, String> {
     labels
         .into_iter()
         .flatten()
-        .filter(|(key, _)| TAGS.contains(&key.as_str()))
+        .filter(|(key, _)| TAGS.contains(&key.as_str()) || key.as_str() == EXCLUDED)
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect()
 }
@@ -137,6 +137,7 @@ impl Csi {
             })
             .collect();
         labels.insert(tags::TOKEN.to_owned(), request.token.to_owned());
+        labels.insert(EXCLUDED.to_owned(), "true".to_owned());
         let making = Making {
             name: format!("ark-{}", request.token),
             namespace,

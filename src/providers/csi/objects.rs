@@ -6,9 +6,12 @@ use kube::core::{ApiResource, GroupVersionKind, Object};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::api::labels;
 use crate::api::names::{self, MAX_LABEL_VALUE};
 use crate::providers::snapshotter::{SnapshotError, SnapshotErrorKind, SnapshotId};
 
+/// What keeps objects out of backups: those of a backup's own snapshots are of no use in one.
+pub(super) const EXCLUDED: &str = labels::EXCLUDE_FROM_BACKUP[0];
 /// The API group.
 pub(super) const GROUP: &str = "snapshot.storage.k8s.io";
 /// The group with the one version that is used.

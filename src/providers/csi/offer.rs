@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use super::Csi;
 use super::class::{Class, Wishes, choose};
 use super::objects::{
-    GROUP, Handle, NewContent, SNAPSHOT, SNAPSHOT_LABEL, SOURCE_LABEL, bound_snapshot,
+    EXCLUDED, GROUP, Handle, NewContent, SNAPSHOT, SNAPSHOT_LABEL, SOURCE_LABEL, bound_snapshot,
 };
 use super::progress::{Verdict, Waiting, ready};
 use crate::api::names;
@@ -43,6 +43,7 @@ impl Csi {
         labels.remove(tags::TOKEN);
         labels.insert(SNAPSHOT_LABEL.to_owned(), handle.label());
         labels.insert(SOURCE_LABEL.to_owned(), "true".to_owned());
+        labels.insert(EXCLUDED.to_owned(), "true".to_owned());
         let annotations = class
             .map(|class| class.secret(&name, key))
             .unwrap_or_default();

@@ -192,7 +192,7 @@ pub(crate) const RULES: &[Rule] = &[
     Rule {
         types: &["persistentvolumeclaims"],
         cases: "49, 56",
-        says: "asks for a new volume if its own went with it (reclaim policy Delete, no snapshot), or with `--empty-volumes`",
+        says: "asks for a new, empty volume if its own went with it (reclaim policy Delete, no snapshot), or with `--empty-volumes`",
         apply: Do(volumes::provision_anew),
     },
     Rule {

@@ -418,7 +418,9 @@ fn volumes_and_claims() {
     check(
         "49, 56",
         "persistentvolumeclaims",
-        json!({"spec": {"volumeName": "lost", "storageClassName": "fast"}}),
+        json!({"spec": {
+            "volumeName": "lost", "storageClassName": "fast", "dataSource": {"name": "s"}, "dataSourceRef": {"name": "s"},
+        }}),
         json!({"spec": {"storageClassName": "fast"}}),
     );
     check(

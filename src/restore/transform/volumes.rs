@@ -41,13 +41,18 @@ pub(super) fn unbind_claim(claim: &mut Object, _: &Facts) {
     object::remove(claim, &["metadata", "annotations"], &CLAIM_NOTES);
 }
 
-/// Cases 49, 56: a claim whose volume does not come back asks for a new one.
+/// Cases 49, 56: a claim whose volume does not come back asks for a new one, without what that one's first data came from:
+/// it may be gone, and was not what is lost.
 pub(super) fn provision_anew(claim: &mut Object, facts: &Facts) {
     if facts
         .provisioned_anew
         .contains(object::text(claim, &["spec", "volumeName"]))
     {
-        object::remove(claim, &["spec"], &["volumeName"]);
+        object::remove(
+            claim,
+            &["spec"],
+            &["volumeName", "dataSource", "dataSourceRef"],
+        );
     }
 }
 

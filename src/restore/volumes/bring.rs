@@ -142,6 +142,7 @@ impl Applier<'_> {
         if prepared.group_resource == CLAIMS {
             if self.is_own_work(existing) {
                 self.await_claim(step, prepared);
+                keep_size(prepared, existing)?;
             }
             return Ok(());
         }
@@ -232,6 +233,7 @@ impl Applier<'_> {
             "with its data from snapshot {snapshot} ({})",
             source.location.title()
         );
+        let mut doubt = None;
         let obstacle = match &source.location.snapshotter {
             Err(reason) => Some(reason.clone()),
             Ok(snapshotter) if snapshotter.capabilities().states => {
@@ -239,6 +241,15 @@ impl Applier<'_> {
                     .snapshot_states(std::slice::from_ref(&snapshot))
                     .await;
                 match states.map(|states| states.into_iter().next()) {
+                    // What the cluster does not know its driver may.
+                    Ok(Some(SnapshotState::Gone))
+                        if matches!(snapshotter.restores(), Restores::Claims(_)) =>
+                    {
+                        doubt = Some(
+                            "this cluster has not had it yet, and whether it is there will show",
+                        );
+                        None
+                    }
                     Ok(Some(SnapshotState::Gone)) => {
                         Some("there is no such snapshot where this server looks".to_owned())
                     }
@@ -256,7 +267,10 @@ impl Applier<'_> {
             item.reason = format!("{from}: {obstacle}");
             return;
         }
-        item.reason = from;
+        item.reason = match doubt {
+            Some(doubt) => format!("{from}; {doubt}"),
+            None => from,
+        };
         if let Some(lacking) = self.lacking_zone(&source.record.spec.volume_az).await {
             item.reason = format!("{}; {lacking}", item.reason);
             self.report
@@ -317,6 +331,21 @@ fn may_pass(kind: SnapshotErrorKind) -> bool {
         kind,
         SnapshotErrorKind::NotReady | SnapshotErrorKind::Throttled | SnapshotErrorKind::Unreachable
     )
+}
+
+/// Has a claim that this restore made before ask for what it asked for then: it may be more than is stored.
+fn keep_size(prepared: &mut Prepared<'_>, existing: &Object) -> Result<(), String> {
+    const REQUESTS: [&str; 3] = ["spec", "resources", "requests"];
+    let mut claim: Object =
+        serde_json::from_slice(&prepared.body).map_err(|error| error.to_string())?;
+    let there = object::at(existing, &REQUESTS).and_then(|requests| requests.get("storage"));
+    if let (Some(requests), Some(there)) = (object::at_mut(&mut claim, &REQUESTS), there) {
+        requests.insert("storage".to_owned(), there.clone());
+        prepared.body = serde_json::to_vec(&claim)
+            .map_err(|error| error.to_string())?
+            .into();
+    }
+    Ok(())
 }
 
 /// Has a claim ask for a new volume with the data of a source. It asks for at least `size` bytes, since no less takes the
