@@ -1,6 +1,7 @@
-//! Ports to what Ark does not own, and what stands behind them: object stores, snapshotters of volumes, item actions
-//! later. Nothing above [`registry`] knows whether a provider is built in.
+//! Ports to what Ark does not own, and what stands behind them: object stores, snapshotters of volumes, item actions.
+//! Nothing above [`registry`] knows whether a provider is built in.
 
+pub mod actions;
 #[cfg(feature = "aws")]
 mod aws;
 #[cfg(feature = "azure")]
