@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use ark::client::{self, CompleteArgs, GlobalArgs, Outcome, Surroundings};
 use ark::providers::Environment;
+#[cfg(feature = "plugins")]
+use ark::providers::plugin::{LAUNCH_COMMAND, become_plugin};
 use ark::server::{self, ServerArgs};
 use clap::{CommandFactory as _, Parser, Subcommand};
 
@@ -33,6 +35,23 @@ enum Command {
     /// Say what can stand at the end of a command line; the scripts of `ark completion` ask this
     #[command(name = "__complete", hide = true)]
     Complete(CompleteArgs),
+    /// Become a plugin; the server starts its plugins so
+    #[cfg(feature = "plugins")]
+    #[command(name = LAUNCH_COMMAND, hide = true, disable_help_flag = true)]
+    Plugin(LaunchArgs),
+}
+
+/// Which plugin to become.
+#[cfg(feature = "plugins")]
+#[derive(Debug, clap::Args)]
+struct LaunchArgs {
+    /// The process that asks for it
+    parent: u32,
+    /// The plugin's program
+    file: std::path::PathBuf,
+    /// Its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<std::ffi::OsString>,
 }
 
 fn main() -> ExitCode {
@@ -48,6 +67,13 @@ fn main() -> ExitCode {
             return u8::try_from(usage.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
         }
     };
+    // Before anything else is made that the plugin would inherit.
+    #[cfg(feature = "plugins")]
+    if let Command::Plugin(LaunchArgs { parent, file, args }) = &cli.command {
+        let error = become_plugin(*parent, file, args);
+        client::print_error(&anyhow::anyhow!(error).context(format!("start {}", file.display())));
+        return ExitCode::FAILURE;
+    }
     match run(cli) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::NotCompleted) => ExitCode::FAILURE,
@@ -64,16 +90,25 @@ async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Client(command) => {
             client::run(cli.global, command, &Surroundings::of_process()).await
         }
-        Command::Server(args) => {
+        Command::Server(mut args) => {
+            args.launcher = launcher();
             let (connect, namespace) = cli.global.for_server()?;
-            server::run(args, connect, namespace, Environment::of_process()).await?;
+            let environment = Environment::of_process(&args.plugin_env);
+            server::run(args, connect, namespace, environment).await?;
             Ok(Outcome::Done)
         }
         Command::Complete(args) => {
             client::complete(Cli::command(), &Surroundings::of_process(), &args)?;
             Ok(Outcome::Done)
         }
+        #[cfg(feature = "plugins")]
+        Command::Plugin(_) => anyhow::bail!("it has become a plugin"),
     }
+}
+
+/// Returns the program through which plugins are started: this one, even where its file has been replaced meanwhile.
+fn launcher() -> Option<std::path::PathBuf> {
+    cfg!(all(target_os = "linux", feature = "plugins")).then(|| "/proc/self/exe".into())
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ mod gcp;
 mod local;
 #[cfg(any(feature = "aws", feature = "gcp", feature = "azure", feature = "csi"))]
 mod patience;
+#[cfg(feature = "plugins")]
+pub mod plugin;
 pub mod registry;
 #[cfg(any(feature = "gcp", feature = "azure"))]
 mod rest;

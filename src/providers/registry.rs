@@ -51,6 +51,30 @@ pub async fn open(
     config: &StorageProviderConfig,
     environment: &Environment,
 ) -> Result<Arc<dyn ObjectStore>, StoreError> {
+    open_for(config, "", environment).await
+}
+
+/// Opens the store that `config` describes for a location whose keys begin with `prefix`, which plugins are told.
+///
+/// A plugin goes before a built-in provider of its name.
+///
+/// # Errors
+/// As [`open`] has them.
+pub async fn open_for(
+    config: &StorageProviderConfig,
+    prefix: &str,
+    environment: &Environment,
+) -> Result<Arc<dyn ObjectStore>, StoreError> {
+    #[cfg(feature = "plugins")]
+    if let Some(plugins) = environment.plugins().filter(|_| !config.name.is_empty()) {
+        let built_in = AVAILABLE.contains(&config.name.as_str());
+        let opened = plugins.open_store(config, prefix, environment, built_in);
+        if let Some(store) = opened.await? {
+            return Ok(store);
+        }
+    }
+    // The signature is the same in every build.
+    let _ = (prefix, environment);
     match config.name.as_str() {
         "local" => local::open(config).await,
         #[cfg(feature = "aws")]
@@ -63,14 +87,11 @@ pub async fn open(
             "backupStorageProvider.name is not set; it can be {}",
             AVAILABLE.join(" or ")
         ))),
-        name => {
-            // The signature is the same in every build.
-            let _ = environment;
-            Err(invalid(format!(
-                "backupStorageProvider.name: {}",
-                unavailable(name, FEATURES, AVAILABLE)
-            )))
-        }
+        name => Err(invalid(format!(
+            "backupStorageProvider.name: {}{}",
+            unavailable(name, FEATURES, AVAILABLE),
+            unasked_plugins(environment).await
+        ))),
     }
 }
 
@@ -107,18 +128,19 @@ pub fn open_csi(
 ///
 /// # Errors
 /// A sentence for whoever wrote the settings: which one is wrong, and what it can be.
-#[cfg_attr(
-    not(any(feature = "gcp", feature = "azure")),
-    expect(
-        clippy::unused_async,
-        reason = "the signature is the same in every build"
-    )
-)]
 pub async fn open_snapshotter(
     config: &VolumeProviderConfig,
     environment: &Environment,
 ) -> Result<Arc<dyn VolumeSnapshotter>, SnapshotError> {
     let invalid = |message: String| SnapshotError::new(SnapshotErrorKind::Invalid, message);
+    #[cfg(feature = "plugins")]
+    if let Some(plugins) = environment.plugins().filter(|_| !config.name.is_empty()) {
+        let built_in = SNAPSHOTTERS.contains(&config.name.as_str());
+        let opened = plugins.open_snapshotter(config, environment, built_in);
+        if let Some(snapshotter) = opened.await? {
+            return Ok(snapshotter);
+        }
+    }
     match config.name.as_str() {
         #[cfg(feature = "aws")]
         "aws" => super::aws::ec2::open(config, environment),
@@ -135,15 +157,32 @@ pub async fn open_snapshotter(
             "provider: \"csi\" is asked of the cluster, and cannot be opened without one"
                 .to_owned(),
         )),
-        name => {
-            // The signature is the same in every build.
-            let _ = environment;
-            Err(invalid(format!(
-                "provider: {}",
-                unavailable(name, SNAPSHOTTER_FEATURES, SNAPSHOTTERS)
-            )))
+        name => Err(invalid(format!(
+            "provider: {}{}",
+            unavailable(name, SNAPSHOTTER_FEATURES, SNAPSHOTTERS),
+            unasked_plugins(environment).await
+        ))),
+    }
+}
+
+/// Says which plugins may have a provider that is missed: those that could not be asked.
+#[cfg_attr(
+    not(feature = "plugins"),
+    expect(
+        clippy::unused_async,
+        reason = "without plugins there is nobody to ask"
+    )
+)]
+async fn unasked_plugins(environment: &Environment) -> String {
+    #[cfg(feature = "plugins")]
+    if let Some(plugins) = environment.plugins() {
+        let problems = plugins.problems().await;
+        if !problems.is_empty() {
+            return format!("; plugins cannot be used: {}", problems.join("; "));
         }
     }
+    let _ = environment;
+    String::new()
 }
 
 /// Says why a provider cannot be used.

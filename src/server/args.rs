@@ -29,6 +29,18 @@ pub struct ServerArgs {
     #[arg(long, value_name = "DIR", default_value = "/plugins")]
     pub plugin_dir: PathBuf,
 
+    /// How long a call of a plugin may take before it is given up
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration::parse)]
+    pub plugin_timeout: Duration,
+
+    /// Variables that plugins see besides those of the clouds, of proxies and of Velero; `PREFIX*` names several
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    pub plugin_env: Vec<String>,
+
+    /// The program through which plugins are started; set by `main`, which is it.
+    #[arg(skip)]
+    pub launcher: Option<PathBuf>,
+
     /// Address that serves /metrics, /healthz and /readyz; empty serves none of them
     #[arg(long, value_name = "HOST:PORT", default_value = ":8085")]
     pub metrics_address: String,
@@ -225,6 +237,7 @@ mod tests {
         assert!(args.leader_elect && !args.restore_only);
         assert_eq!(args.shutdown_grace, Duration::from_secs(25));
         assert_eq!(args.backup_sync_period, None);
+        assert_eq!(args.plugin_timeout, Duration::from_mins(10));
     }
 
     #[test]

@@ -104,7 +104,7 @@ pub(crate) async fn open(
     prefix: &str,
     environment: &Environment,
 ) -> Result<Location, String> {
-    let store = registry::open(config, environment)
+    let store = registry::open_for(config, prefix, environment)
         .await
         .map_err(|error| unusable(error.kind, chain(&error)))?;
     let location = crate::storage::Location::new(store, Some(prefix));

@@ -16,6 +16,7 @@ mod locations;
 mod logging;
 mod metrics;
 mod objects;
+mod plugins;
 mod run_log;
 mod secrets;
 mod settings;
@@ -152,6 +153,7 @@ pub async fn serve(
     tasks.spawn("watches Secrets", secrets::watch(metadata, versions));
     let recheck = Arc::new(Notify::new());
     let (notes, noted) = watch::channel(Notes::new());
+    let environment = plugins::add(&args, &namespace, environment);
     let follower = Follower {
         configs: watched.configs.clone(),
         locations: watched.locations.clone(),
@@ -161,7 +163,7 @@ pub async fn serve(
         snapshot_location_api: apis.snapshot_locations.clone(),
         secret_api,
         secrets,
-        environment,
+        environment: environment.clone(),
         cluster: cluster.clone(),
         overrides: overrides(&args),
         terms: term_seen.clone(),
@@ -194,7 +196,9 @@ pub async fn serve(
         again,
         release,
     };
-    server.lead(term_seen, tasks).await
+    let ended = server.lead(term_seen, tasks).await;
+    plugins::end(&environment).await;
+    ended
 }
 
 /// A server that is up.
