@@ -12,3 +12,7 @@ pub mod providers;
 pub mod restore;
 pub mod server;
 pub mod storage;
+
+/// What a plugin written in Rust is made of.
+#[cfg(feature = "plugins")]
+pub use providers::plugin::serve as plugin;

@@ -34,6 +34,8 @@ pub mod minio;
 pub mod moto;
 pub mod namespace;
 pub mod objects;
+#[cfg(feature = "plugins")]
+pub mod plugins;
 pub mod pods;
 pub mod proxy;
 pub mod runs;

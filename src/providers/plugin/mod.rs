@@ -17,6 +17,7 @@ mod pool;
 mod process;
 mod protocol;
 mod run;
+pub mod serve;
 mod snapshotter;
 mod store;
 
