@@ -47,7 +47,12 @@ async fn main() -> Result<ExitCode> {
         ["build"] => assets::ensure(&assets::PLANE)?,
         ["build", "minio"] => assets::ensure(&[&assets::PLANE[..], &[Tool::Minio]].concat())?,
         ["build", "all"] => {
-            let more = [Tool::Minio, Tool::FakeGcs, Tool::Helm];
+            let more = [
+                Tool::Minio,
+                Tool::FakeGcs,
+                Tool::Helm,
+                Tool::VeleroPluginForAws,
+            ];
             assets::ensure(&[&assets::PLANE[..], &more, &assets::CSI].concat())?;
             assets::ensure_azurite()?;
             assets::ensure_moto()?;

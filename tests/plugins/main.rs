@@ -17,6 +17,8 @@ mod snapshotters;
 mod stores;
 #[path = "../support/mod.rs"]
 mod support;
+#[cfg(feature = "aws")]
+mod velero;
 
 use std::path::Path;
 

@@ -40,6 +40,8 @@ pub enum Tool {
     CsiProvisioner,
     /// A CSI driver of the tests, which keeps volumes as folders.
     CsiDriver,
+    /// A plugin as others have written it.
+    VeleroPluginForAws,
 }
 
 /// The programs of a whole control plane.
@@ -76,6 +78,7 @@ impl Tool {
             Self::CsiSnapshotter => "csi-snapshotter",
             Self::CsiProvisioner => "csi-provisioner",
             Self::CsiDriver => "csi-driver",
+            Self::VeleroPluginForAws => "velero-plugin-for-aws",
         }
     }
 
@@ -94,6 +97,7 @@ impl Tool {
             | Self::CsiSnapshotter
             | Self::CsiProvisioner
             | Self::CsiDriver => "csi",
+            Self::VeleroPluginForAws => "velero-plugin-for-aws",
         }
     }
 
@@ -117,6 +121,9 @@ impl Tool {
                 "github.com/kubernetes-csi/external-provisioner/v6/cmd/csi-provisioner"
             }
             Self::Helm | Self::CsiDriver => ".",
+            Self::VeleroPluginForAws => {
+                "github.com/vmware-tanzu/velero-plugin-for-aws/velero-plugin-for-aws"
+            }
         }
     }
 
@@ -140,7 +147,8 @@ impl Tool {
             | Self::SnapshotController
             | Self::CsiSnapshotter
             | Self::CsiProvisioner
-            | Self::CsiDriver => None,
+            | Self::CsiDriver
+            | Self::VeleroPluginForAws => None,
         }
     }
 
@@ -215,6 +223,7 @@ pub fn ensure(tools: &[Tool]) -> Result<()> {
         "fake-gcs-server",
         "helm",
         "csi",
+        "velero-plugin-for-aws",
     ] {
         let members: Vec<Tool> = wanted
             .iter()
