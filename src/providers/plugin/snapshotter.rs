@@ -18,7 +18,7 @@ use super::error::{CallError, CallErrorKind};
 use super::init::{Init, Service};
 use super::pool::{Lease, Pool};
 use super::protocol::{ark08, ark10, velero::generated as velero};
-use crate::api::VolumeProviderConfig;
+use crate::api::{VolumeProviderConfig, object};
 use crate::providers::Environment;
 use crate::providers::snapshotter::{
     Fit, MakeVolumes, Object, Restores, SnapshotCapabilities, SnapshotError, SnapshotErrorKind,
@@ -105,7 +105,7 @@ impl VolumeSnapshotter for PluginSnapshotter {
         } else {
             Fit::Volume(VolumeHandle {
                 id: VolumeId(id),
-                zone: zone_of(volume.volume),
+                zone: zone_of(volume.volume).to_owned(),
             })
         })
     }
@@ -191,12 +191,14 @@ impl MakeVolumes for PluginSnapshotter {
         let lease = self.take().await.map_err(snapshot_error)?;
         let setting = calls::set_volume_id(self, &lease, json(volume)?, &id.0);
         let changed = lease.call(&tried, setting).await.map_err(snapshot_error)?;
-        *volume = serde_json::from_slice(&changed).map_err(|error| {
+        let mut changed: Object = serde_json::from_slice(&changed).map_err(|error| {
             SnapshotError::new(
                 SnapshotErrorKind::Other,
                 format!("the plugin was to {tried} and gives no object: {error}"),
             )
         })?;
+        changed.retain(|field, _| TYPE.iter().all(|(known, _)| field != known));
+        take_over(volume, changed);
         Ok(())
     }
 }
@@ -361,51 +363,75 @@ mod calls {
     }
 }
 
+/// The type of PersistentVolumes.
+const TYPE: [(&str, &str); 2] = [("apiVersion", "v1"), ("kind", "PersistentVolume")];
+
 /// The labels by which volumes say their zone, the newest first.
 const ZONE_LABELS: [&str; 2] = [
     "topology.kubernetes.io/zone",
     "failure-domain.beta.kubernetes.io/zone",
 ];
 
-/// Returns the zone that a PersistentVolume names, by label or else by the nodes that it fits.
-fn zone_of(volume: &Object) -> String {
-    let at = |path: &[&str]| {
-        let mut steps = path.iter();
-        let first = volume.get(*steps.next()?);
-        steps.fold(first, |value, step| value?.get(*step))
-    };
-    let labels = at(&["metadata", "labels"]);
-    let label = |key: &&str| labels?.get(*key)?.as_str();
-    if let Some(zone) = ZONE_LABELS.iter().find_map(label) {
-        return zone.to_owned();
+/// Returns the zone that a PersistentVolume names, by label or else by the nodes that it fits; of several the first.
+fn zone_of(volume: &Object) -> &str {
+    const TERMS: &[&str] = &["spec", "nodeAffinity", "required", "nodeSelectorTerms"];
+    if let Some(labels) = object::at(volume, &["metadata", "labels"]) {
+        let label = |key: &&str| labels.get(*key)?.as_str();
+        if let Some(zone) = ZONE_LABELS.iter().find_map(label) {
+            return zone;
+        }
     }
-    let terms = at(&["spec", "nodeAffinity", "required", "nodeSelectorTerms"]);
-    let terms = terms.and_then(Value::as_array);
-    terms
-        .into_iter()
-        .flatten()
-        .filter_map(|term| term.get("matchExpressions")?.as_array())
-        .flatten()
+    object::list(volume, TERMS)
+        .flat_map(|term| object::list(term, &["matchExpressions"]))
         .filter(|one| {
-            let key = one.get("key").and_then(Value::as_str).unwrap_or_default();
+            let key = object::text(one, &["key"]);
             // Drivers have keys of their own, such as topology.ebs.csi.aws.com/zone.
             ZONE_LABELS.contains(&key) || key.ends_with("/zone")
         })
         .find_map(|one| one.get("values")?.as_array()?.first()?.as_str())
         .unwrap_or_default()
-        .to_owned()
+}
+
+/// Takes over what a plugin has changed of an object. Go's plugins write objects as they know them: fields that are newer
+/// are missing from their answers, and empty ones are there that were not.
+fn take_over(object: &mut Object, changed: Object) {
+    for (key, value) in changed {
+        match (object.get_mut(&key), value) {
+            (Some(Value::Object(before)), Value::Object(after)) => take_over(before, after),
+            (Some(before), after) => {
+                if !is_empty(&after) {
+                    *before = after;
+                }
+            }
+            (None, after) => {
+                if !is_empty(&after) {
+                    object.insert(key, after);
+                }
+            }
+        }
+    }
+}
+
+/// Returns whether a value is one that Go writes where there is none.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(fields) => fields.values().all(is_empty),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => false,
+    }
 }
 
 fn name_of(volume: &Object) -> &str {
-    volume
-        .get("metadata")
-        .and_then(|metadata| metadata.get("name"))
-        .and_then(Value::as_str)
-        .unwrap_or_default()
+    object::text(volume, &["metadata", "name"])
 }
 
+/// Writes a PersistentVolume with its type, which objects from lists lack and plugins want.
 fn json(volume: &Object) -> Result<Bytes, SnapshotError> {
-    serde_json::to_vec(volume)
+    let mut whole = volume.clone();
+    for (field, value) in TYPE {
+        whole.entry(field).or_insert_with(|| Value::from(value));
+    }
+    serde_json::to_vec(&whole)
         .map(Bytes::from)
         .map_err(|error| {
             SnapshotError::new(
@@ -472,5 +498,35 @@ mod tests {
             let object = volume.as_object().unwrap();
             assert_eq!(zone_of(object), zone, "{volume}");
         }
+    }
+
+    #[test]
+    fn only_what_a_plugin_changes_is_taken_over() {
+        let object = |value: Value| value.as_object().unwrap().clone();
+        let mut volume = object(json!({
+            "metadata": { "name": "pv" },
+            "spec": { "csi": { "volumeHandle": "old", "newer": 1 }, "capacity": { "storage": "1Gi" } },
+        }));
+        take_over(
+            &mut volume,
+            object(json!({
+                "metadata": { "name": "pv", "creationTimestamp": null },
+                "spec": {
+                    "csi": { "volumeHandle": "new", "fsType": "ext4" },
+                    "capacity": { "storage": "1Gi" },
+                },
+                "status": {},
+            })),
+        );
+        assert_eq!(
+            Value::Object(volume),
+            json!({
+                "metadata": { "name": "pv" },
+                "spec": {
+                    "csi": { "volumeHandle": "new", "newer": 1, "fsType": "ext4" },
+                    "capacity": { "storage": "1Gi" },
+                },
+            })
+        );
     }
 }
