@@ -55,6 +55,7 @@ async fn main() -> Result<ExitCode> {
             ];
             assets::ensure(&[&assets::PLANE[..], &more, &assets::CSI].concat())?;
             assets::ensure_azurite()?;
+            assets::ensure_python_plugin()?;
             assets::ensure_moto()?;
             assets::ensure_rsa_key()?;
         }

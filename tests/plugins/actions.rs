@@ -1,14 +1,17 @@
 //! Item actions that live in plugins.
 
+use std::path::Path;
 use std::time::Duration;
 
 use ark::providers::actions::{
     ActionErrorKind, Item, ItemId, ItemSelector, OperationProgress, RunDocument,
 };
+use ark::providers::plugin::Plugins;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::Given;
+use crate::support::control_plane::assets;
 use crate::support::plugins::{PluginDir, program};
 
 fn selector() -> ItemSelector {
@@ -176,6 +179,59 @@ async fn delete_and_item_block_actions() {
     assert_eq!(block.applies_to().await.unwrap(), selector());
     let related = block.related(given.item(), &given.run).await.unwrap();
     assert_eq!(related, [secret()]);
+}
+
+/// A plugin in another language, which knows of Ark only the protocol's files.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_in_python_starts_deployments_with_none() {
+    let python = tokio::task::spawn_blocking(assets::ensure_python_plugin);
+    let python = python.await.unwrap().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let script = format!(
+        "exec {} {} \"$@\"",
+        python.display(),
+        root.join("examples/plugins/python/item_action.py")
+            .display()
+    );
+    let dir = PluginDir::new().with_script("python", &script);
+    let mut options = dir.options();
+    let protos = root.join("src/providers/plugin/protos");
+    options.environment = [(
+        "VELERO_EXAMPLE_PROTOS".to_owned(),
+        protos.display().to_string(),
+    )]
+    .into_iter()
+    .collect();
+    let plugins = Plugins::new(options);
+    let found = plugins.restore_item_actions().await;
+    assert!(found.problems.is_empty(), "{:?}", found.problems);
+    let action = &found.actions[0];
+    assert_eq!(action.name(), "example.org/start-with-none");
+    let selector = action.applies_to().await.unwrap();
+    assert_eq!(selector, ItemSelector::resources(["deployments.apps"]));
+    let json = Bytes::from(
+        json!({ "apiVersion": "apps/v1", "kind": "Deployment",
+                "metadata": { "namespace": "n", "name": "web" }, "spec": { "replicas": 3 } })
+        .to_string(),
+    );
+    let id = ItemId {
+        group: "apps".into(),
+        resource: "deployments".into(),
+        namespace: "n".into(),
+        name: "web".into(),
+    };
+    let restore = ark::api::Restore::new("r1", ark::api::RestoreSpec::default());
+    let run = RunDocument::of_restore(&restore).unwrap();
+    let item = Item {
+        id: &id,
+        json: &json,
+    };
+    let answer = action.execute(item, &json, &run).await.unwrap();
+    let changed = read(answer.item.as_ref());
+    assert_eq!(changed["spec"]["replicas"], 0);
+    let annotations = &changed["metadata"]["annotations"];
+    assert_eq!(annotations["example.org/replicas"], "3");
+    plugins.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

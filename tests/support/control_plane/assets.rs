@@ -304,23 +304,34 @@ pub fn ensure_azurite() -> Result<PathBuf> {
 }
 
 /// Installs moto, Amazon's services pretended, unless it is there already; returns the Python that runs it.
-///
-/// It is a package for Python, pinned with all that it needs in `tests/control-plane/moto`.
 pub fn ensure_moto() -> Result<PathBuf> {
+    ensure_python("moto")
+}
+
+/// Installs what a plugin in Python needs, unless it is there already; returns the Python that runs it.
+pub fn ensure_python_plugin() -> Result<PathBuf> {
+    ensure_python("python-plugin")
+}
+
+/// Installs packages for Python, pinned with all that they need in a folder of `tests/control-plane`, unless they are
+/// there already; returns the Python that has them.
+fn ensure_python(name: &str) -> Result<PathBuf> {
     let home = home();
-    let folder = home.join("moto");
+    let folder = home.join(name);
     fs::create_dir_all(home.join("stamps"))?;
     let _held_until_the_end = lock(&home.join("lock"))?;
-    let requirements = module_folder("moto").join("requirements.txt");
-    let stamp = home.join("stamps/moto");
+    let requirements = module_folder(name).join("requirements.txt");
+    let stamp = home.join("stamps").join(name);
     let python = folder.join("bin/python");
     let mut hash = Sha256::new();
-    hash.update(fs::read(&requirements).context("read moto's requirements.txt")?);
+    hash.update(
+        fs::read(&requirements).with_context(|| format!("read {}", requirements.display()))?,
+    );
     let digest = hex(hash);
     if python.is_file() && fs::read_to_string(&stamp).is_ok_and(|stamp| stamp == digest) {
         return Ok(python);
     }
-    say("installing moto");
+    say(&format!("installing {name}"));
     let install: [(&Path, &[&str]); 2] = [
         (Path::new("python3"), &["-m", "venv", "--clear"]),
         // Nothing of these packages runs while they are installed.
@@ -346,13 +357,14 @@ pub fn ensure_moto() -> Result<PathBuf> {
             .stdout(Stdio::null())
             .status()
             .context(
-                "run python3: the tests of the aws provider need Python 3.10 or newer, with venv and pip, in the PATH",
+                "run python3: the tests of the aws provider and of plugins need Python 3.10 or newer, with venv and pip, in \
+                 the PATH",
             )?;
         if !status.success() {
-            bail!("installing moto in {} failed: {status}", folder.display());
+            bail!("installing {name} in {} failed: {status}", folder.display());
         }
     }
-    fs::write(&stamp, digest).context("write moto's stamp")?;
+    fs::write(&stamp, digest).with_context(|| format!("write the stamp of {name}"))?;
     Ok(python)
 }
 
