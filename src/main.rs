@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use ark::client::{self, CompleteArgs, GlobalArgs, Outcome, Surroundings};
 use ark::providers::Environment;
 #[cfg(feature = "plugins")]
-use ark::providers::plugin::{LAUNCH_COMMAND, become_plugin};
+use ark::providers::plugin::{LAUNCH_COMMAND, become_plugin, this_program};
 use ark::server::{self, ServerArgs};
 use clap::{CommandFactory as _, Parser, Subcommand};
 
@@ -90,8 +90,15 @@ async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Client(command) => {
             client::run(cli.global, command, &Surroundings::of_process()).await
         }
+        #[cfg_attr(
+            not(feature = "plugins"),
+            expect(unused_mut, reason = "nothing is started through this program")
+        )]
         Command::Server(mut args) => {
-            args.launcher = launcher();
+            #[cfg(feature = "plugins")]
+            {
+                args.launcher = this_program();
+            }
             let (connect, namespace) = cli.global.for_server()?;
             let environment = Environment::of_process(&args.plugin_env);
             server::run(args, connect, namespace, environment).await?;
@@ -104,11 +111,6 @@ async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         #[cfg(feature = "plugins")]
         Command::Plugin(_) => anyhow::bail!("it has become a plugin"),
     }
-}
-
-/// Returns the program through which plugins are started: this one, even where its file has been replaced meanwhile.
-fn launcher() -> Option<std::path::PathBuf> {
-    cfg!(all(target_os = "linux", feature = "plugins")).then(|| "/proc/self/exe".into())
 }
 
 #[cfg(test)]

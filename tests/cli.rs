@@ -63,6 +63,7 @@ fn help() {
         &["get", "--help"],
         &["install", "--help"],
         &["plugin", "add", "--help"],
+        &["plugin", "get", "--help"],
         &["plugin", "remove", "--help"],
         &["client", "config", "--help"],
         &["client", "config", "get", "--help"],

@@ -30,6 +30,7 @@ mod results;
 mod schedule;
 pub mod selector;
 pub mod serde_util;
+mod server_status_request;
 pub mod validate;
 pub mod volume_policy;
 mod volume_snapshot;
@@ -62,6 +63,10 @@ pub use plan::{Difference, PlanAction, PlanItem, RestoreCounts};
 pub use restore::{ExistingResourcePolicy, Restore, RestorePhase, RestoreSpec, RestoreStatus};
 pub use results::{ResultList, Results};
 pub use schedule::{Schedule, SchedulePhase, ScheduleSpec, ScheduleStatus};
+pub use server_status_request::{
+    PluginInfo, ServerStatusRequest, ServerStatusRequestPhase, ServerStatusRequestSpec,
+    ServerStatusRequestStatus,
+};
 pub use volume_policy::{
     CsiCondition, NfsCondition, VolumeAction, VolumeConditions, VolumePolicies, VolumePolicy,
 };
@@ -101,6 +106,7 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
         DownloadRequest::crd(),
         Restore::crd(),
         Schedule::crd(),
+        ServerStatusRequest::crd(),
         VolumeSnapshotLocation::crd(),
     ]
 }

@@ -15,11 +15,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use clap::Args;
 use futures::StreamExt as _;
-use kube::ResourceExt;
-use kube::api::{DeleteParams, Preconditions};
 use serde::de::DeserializeOwned;
 
-use super::context::{Cluster, Context, patiently};
+use super::context::{Cluster, Context};
 use super::describe::Found;
 use super::{objects, output, watch};
 use crate::api::{
@@ -30,8 +28,6 @@ use fetch::{Answer, Place, Trust};
 
 pub(crate) use unpack::Unpacked;
 
-/// How long removing the request may take.
-const REMOVAL: Duration = Duration::from_secs(10);
 /// After how much silence of a log that is followed it is asked whether more can come.
 const PULSE: Duration = Duration::from_secs(10);
 /// How long a small file may take altogether, where it is one detail among others.
@@ -233,7 +229,7 @@ impl<'a> Downloads<'a> {
                 duration::format(self.means.limit.unwrap_or_default())
             )),
         };
-        self.remove(&request).await;
+        objects::remove_request(self.cluster, &request).await;
         read
     }
 
@@ -266,29 +262,6 @@ impl<'a> Downloads<'a> {
         )
         .await?;
         copy(answer, extent, self.means.silence, PULSE, sink).await
-    }
-
-    /// Removes the request; a server that expires it does no less, so a failure is only mentioned.
-    async fn remove(&self, request: &DownloadRequest) {
-        let name = request.name_any();
-        let api = self.cluster.api::<DownloadRequest>();
-        let params = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: request.uid(),
-                resource_version: None,
-            }),
-            ..DeleteParams::default()
-        };
-        let why =
-            match tokio::time::timeout(REMOVAL, patiently(|| api.delete(&name, &params))).await {
-                Ok(Ok(_)) => return,
-                Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => return,
-                Ok(Err(error)) => self.cluster.explain(&error).to_string(),
-                Err(_) => "the API server does not answer".to_owned(),
-            };
-        output::note(&format!(
-            "The download request {name:?} could not be removed ({why}); the server removes it when it expires."
-        ));
     }
 }
 

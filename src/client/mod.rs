@@ -55,6 +55,7 @@ use get::GetArgs;
 use install::InstallArgs;
 use logs::LogsArgs;
 use plugin::add::PluginAddArgs;
+use plugin::get::PluginGetArgs;
 use plugin::remove::PluginRemoveArgs;
 use restic::ResticArgs;
 use restore::create::RestoreCreateArgs;
@@ -115,7 +116,7 @@ pub enum Command {
     Delete(DeleteCommand),
     /// Set Ark up in a cluster: its types, namespace, account and server
     Install(InstallArgs),
-    /// Add plugins to the server and remove them
+    /// List the server's plugins, add and remove them
     #[command(subcommand)]
     Plugin(PluginCommand),
     /// Change the settings of this client
@@ -242,6 +243,8 @@ pub enum DeleteCommand {
 pub enum PluginCommand {
     /// Add a plugin to the server, or another version of one
     Add(PluginAddArgs),
+    /// List the server's plugins
+    Get(PluginGetArgs),
     /// Remove a plugin from the server
     Remove(PluginRemoveArgs),
 }
@@ -346,6 +349,9 @@ pub async fn run(
         }
         Command::Install(args) => install::run(context, args).await,
         Command::Plugin(PluginCommand::Add(args)) => plugin::add::run(context, args).await,
+        Command::Plugin(PluginCommand::Get(args)) => {
+            plugin::get::run(context, surroundings, args).await
+        }
         Command::Plugin(PluginCommand::Remove(args)) => plugin::remove::run(context, args).await,
         Command::Client(ClientCommand::Config(ConfigCommand::Get(args))) => {
             config::get::run(surroundings, args)

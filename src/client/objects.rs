@@ -6,17 +6,20 @@ use std::time::Duration;
 use anyhow::{anyhow, bail};
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
-use kube::api::{ListParams, PostParams};
+use kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::context::{Cluster, patiently};
+use super::output;
 use crate::api::{
     Backup, BackupStorageLocation, DeleteBackupRequest, DownloadRequest, FIELD_MANAGER, Restore,
-    Schedule, VolumeSnapshotLocation, names,
+    Schedule, ServerStatusRequest, VolumeSnapshotLocation, names,
 };
 
+/// How long removing a request may take.
+const REMOVAL: Duration = Duration::from_secs(10);
 /// How many later seconds are tried for a name that is made of a time.
 const LATER_SECONDS: u32 = 10;
 
@@ -51,6 +54,10 @@ impl Kind for DownloadRequest {
     const NOUN: &'static str = "download request";
 }
 
+impl Kind for ServerStatusRequest {
+    const NOUN: &'static str = "server status request";
+}
+
 impl Kind for Schedule {
     const NOUN: &'static str = "schedule";
 }
@@ -75,6 +82,29 @@ pub(crate) async fn get<K: Kind>(cluster: &Cluster, name: &str) -> anyhow::Resul
     found
         .map_err(|error| cluster.explain(&error))?
         .ok_or_else(|| missing::<K>(cluster, name))
+}
+
+/// Removes a request that has been answered; a server that expires it does no less, so a failure is only mentioned.
+pub(crate) async fn remove_request<K: Kind>(cluster: &Cluster, request: &K) {
+    let name = request.name_any();
+    let api = cluster.api::<K>();
+    let params = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: request.uid(),
+            resource_version: None,
+        }),
+        ..DeleteParams::default()
+    };
+    let why = match tokio::time::timeout(REMOVAL, patiently(|| api.delete(&name, &params))).await {
+        Ok(Ok(_)) => return,
+        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => return,
+        Ok(Err(error)) => cluster.explain(&error).to_string(),
+        Err(_) => "the API server does not answer".to_owned(),
+    };
+    output::note(&format!(
+        "The {} {name:?} could not be removed ({why}); the server removes it when it expires.",
+        K::NOUN
+    ));
 }
 
 /// Says that an object does not exist.

@@ -151,13 +151,18 @@ where
         Ok([single]) => single,
         Err(items) => serde_json::json!({ "apiVersion": "v1", "kind": "List", "items": items }),
     };
+    encode_value(format, &value)
+}
+
+/// Writes a value as JSON or YAML.
+pub(crate) fn encode_value(format: Format, value: &serde_json::Value) -> anyhow::Result<String> {
     match format {
         Format::Json => {
-            let json = serde_json::to_string_pretty(&value).context("encoding JSON")?;
+            let json = serde_json::to_string_pretty(value).context("encoding JSON")?;
             Ok(format!("{json}\n"))
         }
         // A table is the caller's to draw; whoever asks here wants the objects themselves.
-        Format::Yaml | Format::Table => yaml(&value),
+        Format::Yaml | Format::Table => yaml(value),
     }
 }
 

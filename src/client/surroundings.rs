@@ -3,13 +3,24 @@
 use std::env;
 use std::path::PathBuf;
 
+use crate::providers::Environment;
+
 /// What the client takes from the process beside its arguments, looked at once by `main`.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Surroundings {
     /// The user's home directory.
     pub(crate) home: Option<PathBuf>,
     /// Whether a browser could show itself.
     pub(crate) has_display: bool,
+    /// What providers look at.
+    #[cfg_attr(
+        not(feature = "plugins"),
+        expect(dead_code, reason = "only plugins are started by a client")
+    )]
+    pub(crate) providers: Environment,
+    /// The program through which plugins are started.
+    #[cfg(feature = "plugins")]
+    pub(crate) launcher: Option<PathBuf>,
 }
 
 impl Surroundings {
@@ -24,6 +35,9 @@ impl Surroundings {
                 || ["DISPLAY", "WAYLAND_DISPLAY"]
                     .into_iter()
                     .any(|name| variable(name).is_some()),
+            providers: Environment::of_process(&[]),
+            #[cfg(feature = "plugins")]
+            launcher: crate::providers::plugin::this_program(),
         }
     }
 }

@@ -129,7 +129,8 @@ pub(crate) fn into_text(table: TabWriter<Vec<u8>>) -> anyhow::Result<String> {
     String::from_utf8(bytes).context("drawing a table")
 }
 
-fn cell_text(text: &str) -> String {
+/// Returns a cell's text: one line, and something where there is nothing.
+pub(crate) fn cell_text(text: &str) -> String {
     let text = one_line(text);
     if text.is_empty() {
         NONE.to_owned()

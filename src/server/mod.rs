@@ -184,6 +184,7 @@ pub async fn serve(
             watched,
             world,
             clock,
+            environment: environment.clone(),
             events,
             metrics,
             run_logs,

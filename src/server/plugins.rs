@@ -1,6 +1,7 @@
-//! The server's plugins: how it runs them. A build without them has none.
+//! The server's plugins: how it runs them, and what it knows of them. A build without them has none.
 
 use super::args::ServerArgs;
+use crate::api::PluginInfo;
 use crate::providers::Environment;
 
 /// Adds the plugins to what providers find around them; nothing is started yet.
@@ -26,6 +27,23 @@ pub(crate) fn add(args: &ServerArgs, namespace: &str, environment: Environment) 
         let _ = (args, namespace);
         environment
     }
+}
+
+/// Returns what is known of the plugins, after a look at their directory.
+#[cfg_attr(
+    not(feature = "plugins"),
+    expect(
+        clippy::unused_async,
+        reason = "without plugins there is nobody to ask"
+    )
+)]
+pub(crate) async fn known(environment: &Environment) -> Vec<PluginInfo> {
+    #[cfg(feature = "plugins")]
+    if let Some(plugins) = environment.plugins() {
+        return plugins.statuses().await;
+    }
+    let _ = environment;
+    Vec::new()
 }
 
 /// Ends the plugins.

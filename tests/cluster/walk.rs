@@ -288,6 +288,7 @@ async fn deletions(story: &mut Story) -> Result<()> {
 }
 
 async fn plugins(story: &mut Story, ark: &Installation<'_>) -> Result<()> {
+    story.run("plugin get")?;
     story.run("plugin add registry/blocks:1")?;
     let documents: Vec<Value> = serde_saphyr::from_multiple(&ark.ark(&["install", "--dry-run"])?)?;
     let mut deployment = documents

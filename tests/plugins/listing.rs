@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use ark::providers::plugin::{PluginLimits, PluginStatus, Plugins};
+use ark::api::PluginInfo;
+use ark::providers::plugin::{PluginLimits, Plugins};
 use ark::providers::registry;
 use ark::providers::store::ErrorKind;
 
 use crate::support::plugins::{PluginDir, program};
 use crate::{location, with};
 
-fn shown(statuses: &[PluginStatus]) -> Vec<[&str; 4]> {
-    let file = |one: &'_ PluginStatus| one.file.rfind('/').map_or(0, |at| at + 1);
+fn shown(statuses: &[PluginInfo]) -> Vec<[&str; 4]> {
+    let file = |one: &'_ PluginInfo| one.file.rfind('/').map_or(0, |at| at + 1);
     statuses
         .iter()
         .map(|one| {

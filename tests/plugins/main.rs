@@ -8,6 +8,7 @@
 )]
 
 mod actions;
+mod commands;
 #[path = "../support/conformance.rs"]
 mod conformance;
 mod listing;

@@ -159,7 +159,10 @@ fn choices() -> String {
     if names.is_empty() {
         "an ark that was built with providers of clouds".to_owned()
     } else {
-        names.join(" or ")
+        format!(
+            "{}, or a plugin's such as velero.io/aws",
+            names.join(" or ")
+        )
     }
 }
 
@@ -170,6 +173,8 @@ fn provider_problem(provider: &str) -> Option<String> {
              make the location yourself"
         }
         name if AVAILABLE.contains(&name) => return None,
+        // A plugin's, which the server looks for.
+        name if name.contains('/') => return None,
         name if FEATURES.contains(&name) => "this ark was built without the feature of that name",
         _ => "this version of ark does not have it",
     };

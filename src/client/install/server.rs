@@ -32,7 +32,8 @@ impl Credentials {
     pub(super) fn of_provider(provider: &str) -> Self {
         match provider {
             "azure" => Self::Variables,
-            "gcp" => Self::File("GOOGLE_APPLICATION_CREDENTIALS"),
+            "velero.io/azure" => Self::File("AZURE_CREDENTIALS_FILE"),
+            "gcp" | "velero.io/gcp" => Self::File("GOOGLE_APPLICATION_CREDENTIALS"),
             _ => Self::File("AWS_SHARED_CREDENTIALS_FILE"),
         }
     }

@@ -3,6 +3,7 @@
 
 pub(crate) mod add;
 pub(crate) mod deployment;
+pub(crate) mod get;
 pub(crate) mod remove;
 
 use anyhow::{anyhow, bail};

@@ -155,6 +155,12 @@ impl Launcher {
     }
 }
 
+/// Returns this program, for [`PluginOptions::launcher`], even where its file has been replaced meanwhile; `None` on
+/// systems whose kernel does not end children. Only for the `main` of `ark`, which knows [`LAUNCH_COMMAND`].
+pub fn this_program() -> Option<PathBuf> {
+    cfg!(target_os = "linux").then(|| "/proc/self/exe".into())
+}
+
 /// Becomes the plugin: asks the kernel to end this process with its parent, then turns into `file`. Only returns if that
 /// does not work.
 ///

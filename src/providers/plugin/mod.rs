@@ -28,13 +28,13 @@ use tokio::sync::Mutex;
 pub use self::actions::PluginActions;
 use self::catalog::{Catalog, Found, Kind, Offer};
 use self::launch::Launcher;
-pub use self::launch::{LAUNCH_COMMAND, become_plugin};
+pub use self::launch::{LAUNCH_COMMAND, become_plugin, this_program};
 pub use self::options::{PluginLimits, PluginOptions};
 use super::actions::{BackupItemAction, DeleteItemAction, ItemBlockAction, RestoreItemAction};
 use super::environment::Environment;
 use super::snapshotter::{SnapshotError, SnapshotErrorKind, VolumeSnapshotter};
 use super::store::{ErrorKind, ObjectStore, StoreError};
-use crate::api::{StorageProviderConfig, VolumeProviderConfig};
+use crate::api::{PluginInfo, StorageProviderConfig, VolumeProviderConfig};
 
 /// The plugins of a directory. Cheap to clone; all clones share the programs that run.
 #[derive(Clone, Debug)]
@@ -46,21 +46,6 @@ pub struct Plugins {
 struct Shared {
     launcher: Arc<Launcher>,
     catalog: Mutex<Catalog>,
-}
-
-/// A plugin, as the host sees it.
-#[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
-pub struct PluginStatus {
-    /// Its name; empty for a program that could not be asked.
-    pub name: String,
-    /// What it is, such as `ObjectStore`.
-    pub kind: String,
-    /// Whose protocol it speaks.
-    pub protocol: String,
-    /// The file of its program.
-    pub file: String,
-    /// `Ready`, or why it cannot be used.
-    pub state: String,
 }
 
 impl Plugins {
@@ -75,12 +60,12 @@ impl Plugins {
     }
 
     /// Looks at the directory, asks the programs that are new there, and returns what there is, sorted by name.
-    pub async fn statuses(&self) -> Vec<PluginStatus> {
+    pub async fn statuses(&self) -> Vec<PluginInfo> {
         let mut catalog = self.shared.catalog.lock().await;
         catalog.refresh(&self.shared.launcher, false).await;
-        let mut statuses: Vec<PluginStatus> = catalog
+        let mut statuses: Vec<PluginInfo> = catalog
             .offers()
-            .map(|offer| PluginStatus {
+            .map(|offer| PluginInfo {
                 name: offer.name.clone(),
                 kind: offer.kind.to_string(),
                 protocol: offer.family.to_string(),
@@ -88,10 +73,10 @@ impl Plugins {
                 state: state(&catalog, offer),
             })
             .collect();
-        statuses.extend(catalog.unasked().map(|(file, problem)| PluginStatus {
+        statuses.extend(catalog.unasked().map(|(file, problem)| PluginInfo {
             file: file.display().to_string(),
             state: format!("Unusable: {problem}"),
-            ..PluginStatus::default()
+            ..PluginInfo::default()
         }));
         statuses.sort();
         statuses

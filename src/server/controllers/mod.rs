@@ -10,6 +10,7 @@ pub(crate) mod expiry;
 mod malformed;
 pub(crate) mod restore;
 pub(crate) mod schedule;
+pub(crate) mod server_status;
 pub(crate) mod sync;
 
 use std::fmt::Debug;
@@ -36,9 +37,10 @@ use super::settings::{Notes, World};
 use super::supervise::Supervisor;
 use crate::api::{
     Backup, BackupStorageLocation, Config, DeleteBackupRequest, DownloadRequest, Restore, Schedule,
-    VolumeSnapshotLocation,
+    ServerStatusRequest, VolumeSnapshotLocation,
 };
 use crate::cluster::Cluster;
+use crate::providers::Environment;
 
 use self::dispatch::{Controller, dispatch};
 
@@ -50,6 +52,8 @@ const CONCURRENT_DELETIONS: usize = 2;
 const CONCURRENT_SCHEDULES: usize = 2;
 /// Downloads looked for at once; somebody waits for each.
 const CONCURRENT_DOWNLOADS: usize = 8;
+/// Questions about the server answered at once.
+const CONCURRENT_STATUSES: usize = 2;
 
 /// What every controller needs.
 #[derive(Debug)]
@@ -62,6 +66,8 @@ pub(crate) struct Context {
     pub(crate) watched: Watched,
     pub(crate) world: watch::Receiver<World>,
     pub(crate) clock: Clock,
+    /// What providers find around them, such as the plugins.
+    pub(crate) environment: Environment,
     pub(crate) events: Events,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) run_logs: RunLogs,
@@ -95,6 +101,7 @@ pub(crate) struct Apis {
     pub(crate) locations: Api<DynamicObject>,
     pub(crate) restores: Api<DynamicObject>,
     pub(crate) schedules: Api<DynamicObject>,
+    pub(crate) server_status: Api<DynamicObject>,
     pub(crate) snapshot_locations: Api<DynamicObject>,
 }
 
@@ -108,6 +115,7 @@ pub(crate) struct Watched {
     pub(crate) locations: Objects<BackupStorageLocation>,
     pub(crate) restores: Objects<Restore>,
     pub(crate) schedules: Objects<Schedule>,
+    pub(crate) server_status: Objects<ServerStatusRequest>,
     pub(crate) snapshot_locations: Objects<VolumeSnapshotLocation>,
 }
 
@@ -121,6 +129,7 @@ impl Apis {
             locations: api::<BackupStorageLocation>(client, namespace),
             restores: api::<Restore>(client, namespace),
             schedules: api::<Schedule>(client, namespace),
+            server_status: api::<ServerStatusRequest>(client, namespace),
             snapshot_locations: api::<VolumeSnapshotLocation>(client, namespace),
         }
     }
@@ -146,6 +155,7 @@ impl Watched {
         watch_kind(&self.locations, &apis.locations, all(), tasks);
         watch_kind(&self.restores, &apis.restores, all(), tasks);
         watch_kind(&self.schedules, &apis.schedules, all(), tasks);
+        watch_kind(&self.server_status, &apis.server_status, all(), tasks);
         watch_kind(
             &self.snapshot_locations,
             &apis.snapshot_locations,
@@ -164,6 +174,7 @@ impl Watched {
             self.locations.until_synced(),
             self.restores.until_synced(),
             self.schedules.until_synced(),
+            self.server_status.until_synced(),
             self.snapshot_locations.until_synced(),
         );
     }
@@ -178,6 +189,7 @@ impl Watched {
             (self.locations.synced(), BackupStorageLocation::crd_name()),
             (self.restores.synced(), Restore::crd_name()),
             (self.schedules.synced(), Schedule::crd_name()),
+            (self.server_status.synced(), ServerStatusRequest::crd_name()),
             (
                 self.snapshot_locations.synced(),
                 VolumeSnapshotLocation::crd_name(),
@@ -232,6 +244,9 @@ pub(crate) fn start(
     let schedules = Arc::new(schedule::Schedules::new(Arc::clone(context)));
     let run = start.controller(schedules, &watched.schedules, CONCURRENT_SCHEDULES);
     tasks.spawn("follows schedules", run);
+    let statuses = Arc::new(server_status::ServerStatus::new(Arc::clone(context)));
+    let run = start.controller(statuses, &watched.server_status, CONCURRENT_STATUSES);
+    tasks.spawn("says what this server is like", run);
     let (term, stopping) = (term.clone(), stopping.clone());
     let run = expiry::run(Arc::clone(context), term.clone(), stopping.clone());
     tasks.spawn("has expired backups removed", run);
