@@ -81,6 +81,7 @@ impl Store for Directory {
         if let Some(folder) = file.parent() {
             fs::create_dir_all(folder).await.map_err(failed)?;
         }
+        tracing::info!(bucket, key, "an object is stored");
         unfinished
             .persist(file)
             .map_err(|error| failed(error.error))
@@ -91,6 +92,7 @@ impl Store for Directory {
     }
 
     async fn get(&self, bucket: &str, key: &str) -> Result<ByteStream, StoreError> {
+        tracing::info!(bucket, key, "an object is read");
         let file = fs::File::open(self.file(bucket, key)?)
             .await
             .map_err(failed)?;

@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use sha2::{Digest as _, Sha256};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
@@ -42,8 +42,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OpenError {
     #[error(
-        "a temporary file in {directory} cannot be written: {error}; backups of Velero and of Ark up to 0.10 are read \
-         through one of about their size, so give the server room there, or another directory in TMPDIR"
+        "a temporary file in {directory} cannot be written: {error}; backups of Velero and of Ark up to 0.10, and those \
+         in plugins' stores, are read through one of about their size, so give the server room there, or another \
+         directory in TMPDIR"
     )]
     NoRoom { directory: String, error: io::Error },
     #[error("{0}")]
@@ -75,7 +76,7 @@ pub(super) struct Opened {
 enum Contents {
     /// The location, and the key there.
     Stored(Location, String),
-    /// A file, for a backup that another program made.
+    /// A file, for a backup that another program made, or that lies where parts of an object cannot be read.
     File(Arc<File>),
 }
 
@@ -177,13 +178,20 @@ impl Opened {
                 ),
             });
         }
+        let (contents, read) = if location.capabilities().ranges {
+            (Contents::Stored(location.clone(), contents.key), 0)
+        } else {
+            // Each frame would be read from the beginning of the object, such as from a plugin's store.
+            let file = download(location, &contents.key).await?;
+            (Contents::File(Arc::new(file)), contents.size)
+        };
         let opened = Self {
-            contents: Contents::Stored(location.clone(), contents.key),
+            contents,
             index,
             volumes,
             doubts,
             budget,
-            bytes_read: AtomicU64::new(0),
+            bytes_read: AtomicU64::new(read),
         };
         // The end is there: contents that are missing or cut off are noticed before anything is created.
         if let Some(last) = opened.index.frames().last() {
@@ -312,6 +320,22 @@ impl Opened {
             }
         }
     }
+}
+
+/// Reads a stored object into a file that has no name and goes with the process.
+async fn download(location: &Location, key: &str) -> Result<File, OpenError> {
+    let no_room = |error| OpenError::NoRoom {
+        directory: std::env::temp_dir().display().to_string(),
+        error,
+    };
+    let file = tokio::task::spawn_blocking(tempfile::tempfile).await?;
+    let mut file = tokio::fs::File::from_std(file.map_err(no_room)?);
+    let mut pieces = location.open(key).await?;
+    while let Some(piece) = pieces.try_next().await.map_err(StorageError::from)? {
+        file.write_all(&piece).await.map_err(no_room)?;
+    }
+    file.flush().await.map_err(no_room)?;
+    Ok(file.into_std().await)
 }
 
 /// Reads a frame from the temporary file.

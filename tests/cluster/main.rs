@@ -32,6 +32,8 @@ mod objects;
 mod observability;
 mod original_client;
 mod owed_hooks;
+#[cfg(feature = "plugins")]
+mod plugins;
 mod quick_start;
 mod rbac;
 mod retries;

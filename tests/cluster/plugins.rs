@@ -1,0 +1,187 @@
+//! Ark with its backups in a plugin's store: the example's, and velero-plugin-for-aws as others have built it.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
+
+use crate::support::ark::{Installation, Store};
+use crate::support::control_plane::ControlPlane;
+use crate::support::control_plane::assets::{self, Tool};
+use crate::support::minio::{Minio, REGION};
+use crate::support::namespace::TestNamespace;
+use crate::support::objects::apply_yaml;
+use crate::support::plugins::{PluginDir, program};
+use crate::support::{PATIENCE, unique_name, wait_until};
+
+/// Returns the processes whose program is in a directory.
+fn processes(dir: &PluginDir) -> Vec<String> {
+    let directory = dir.path().display().to_string();
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| fs::read_to_string(entry.path().join("cmdline")).ok())
+        .filter(|line| line.starts_with(&directory))
+        .collect()
+}
+
+async fn all_gone(dir: &PluginDir) -> Result<()> {
+    wait_until("no plugin runs", PATIENCE, async || {
+        Ok(processes(dir).is_empty().then_some(()))
+    })
+    .await
+}
+
+/// Backs up, loses, restores and deletes something; returns the logs of backup and restore.
+async fn walk(plane: &'static ControlPlane, ark: &Installation<'_>) -> Result<[String; 2]> {
+    let client = plane.client();
+    let namespace = TestNamespace::new(plane, "plugins").await?;
+    let name = namespace.name();
+    let settings = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "data": { "a": "b" },
+        "metadata": { "name": "settings", "namespace": name },
+    });
+    apply_yaml(&client, &settings.to_string()).await?;
+    let made = ark.ark(&[
+        "backup",
+        "create",
+        "one",
+        "--include-namespaces",
+        name,
+        "--wait",
+    ])?;
+    ensure!(made.contains("Completed"), "{made}");
+    let maps: kube::Api<k8s_openapi::api::core::v1::ConfigMap> =
+        kube::Api::namespaced(client.clone(), name);
+    maps.delete("settings", &kube::api::DeleteParams::default())
+        .await?;
+    let restored = ark.ark(&[
+        "restore",
+        "create",
+        "back",
+        "--from-backup",
+        "one",
+        "--wait",
+    ])?;
+    ensure!(restored.contains("Completed"), "{restored}");
+    let map = maps.get("settings").await?;
+    ensure!(map.data.context("data")?["a"] == "b");
+    let logs = [
+        ark.ark(&["backup", "logs", "one"])?,
+        ark.ark(&["restore", "logs", "back"])?,
+    ];
+    let target = ark.plane().dir().join(unique_name("download"));
+    let file = target.display().to_string();
+    ark.ark(&["backup", "download", "one", "--output", &file])?;
+    ensure!(fs::metadata(&target)?.len() > 0);
+    ark.ark(&["backup", "delete", "one", "--confirm"])?;
+    wait_until("the backup is gone", PATIENCE, async || {
+        Ok((!ark.ark(&["backup", "get"])?.contains("one ")).then_some(()))
+    })
+    .await?;
+    Ok(logs)
+}
+
+#[tokio::test]
+async fn backups_live_in_a_plugins_store() -> Result<()> {
+    let plane = ControlPlane::shared().await;
+    let dir = PluginDir::new()
+        .with("directory", &program("plugin-directory-store"))
+        .with_script("chatty", "echo Hello");
+    let Store {
+        mut provider,
+        environment,
+    } = Store::local(plane)?;
+    provider["name"] = json!("example.org/directory");
+    let path = provider["config"]["path"].as_str().context("a path")?;
+    fs::create_dir(Path::new(path).join("ark"))?;
+    let store = Store {
+        provider,
+        environment,
+    };
+    let mut ark = Installation::with_store(plane, store).await?;
+    let directory = dir.path().display().to_string();
+    ark.server_arguments(["--plugin-dir", &directory]);
+    let server = ark.serve().await?;
+    let [log, restore_log] = walk(plane, &ark).await?;
+    // What the plugin said for this backup stands in its log, and what it said for others does not.
+    let stored: Vec<&str> = log
+        .lines()
+        .filter(|line| {
+            line.contains("an object is stored") && line.contains("pluginName=directory")
+        })
+        .collect();
+    assert!(
+        stored.iter().any(|line| line.contains("key=backups/one/")),
+        "{log}"
+    );
+    assert!(
+        !stored.iter().any(|line| line.contains("restores/")),
+        "{log}"
+    );
+    // The contents are read once, since each frame would be read from the beginning otherwise.
+    let reads = |part: &str| {
+        let is_read = |line: &&str| line.contains("an object is read") && line.contains(part);
+        restore_log.lines().filter(is_read).count()
+    };
+    assert_eq!(reads(".tar.zst"), 1, "{restore_log}");
+    let left = ark.keys();
+    assert_eq!(left, ["metadata/revision"]);
+
+    let shown = ark.ark(&["plugin", "get"])?;
+    let lines: Vec<&str> = shown.lines().collect();
+    assert!(lines[0].starts_with("NAME "), "{shown}");
+    assert!(
+        lines[1].contains("Unusable: the plugin program")
+            && lines[1].contains("it wrote \"Hello\""),
+        "{shown}"
+    );
+    assert!(
+        lines[2].starts_with("example.org/directory   ObjectStore   Velero ")
+            && lines[2].ends_with("/directory   Ready"),
+        "{shown}"
+    );
+    let asked: kube::Api<ark::api::ServerStatusRequest> = ark.api();
+    assert!(
+        asked
+            .list(&kube::api::ListParams::default())
+            .await?
+            .items
+            .is_empty()
+    );
+
+    assert!(!processes(&dir).is_empty());
+    server.stop()?;
+    assert_eq!(processes(&dir), [""; 0], "a server takes its plugins along");
+
+    let server = ark.serve().await?;
+    wait_until("the plugin runs", PATIENCE, async || {
+        Ok((!processes(&dir).is_empty()).then_some(()))
+    })
+    .await?;
+    server.kill();
+    all_gone(&dir).await
+}
+
+#[tokio::test]
+async fn backups_live_in_the_store_of_veleros_plugin_for_aws() -> Result<()> {
+    let plane = ControlPlane::shared().await;
+    tokio::task::spawn_blocking(|| assets::ensure(&[Tool::VeleroPluginForAws])).await??;
+    let dir = PluginDir::new().with("velero-plugin-for-aws", &Tool::VeleroPluginForAws.path());
+    let minio = Minio::start().await?;
+    let bucket = unique_name("ark");
+    minio.create_bucket(&bucket).await?;
+    let mut store = Store::minio(&minio, &bucket, &minio.endpoint())?;
+    store.provider["name"] = json!("velero.io/aws");
+    store.provider["config"]["region"] = json!(REGION);
+    let mut ark = Installation::with_store(plane, store).await?;
+    let directory = dir.path().display().to_string();
+    ark.server_arguments(["--plugin-dir", &directory]);
+    let server = ark.serve().await?;
+    walk(plane, &ark).await?;
+    server.stop()?;
+    assert_eq!(processes(&dir), [""; 0]);
+    Ok(())
+}
