@@ -48,15 +48,17 @@ fn with<'a>(crates: &'a BTreeSet<String>, beginnings: &[&str]) -> Vec<&'a String
 }
 
 /// What the names of each provider's own crates begin with.
-const SDKS: [(&str, &[&str]); 3] = [
+const SDKS: [(&str, &[&str]); 4] = [
     ("aws", &["aws-"]),
     ("gcp", &["google-cloud-", "gaxi"]),
     ("azure", &["azure_", "typespec", "http-types"]),
+    // What speaks gRPC is Google's, too; what makes it of the protocol's files is not.
+    ("plugins", &["protox", "tonic-build", "tonic-prost-build"]),
 ];
 
 #[test]
 fn each_provider_brings_its_own_sdk_and_no_others() {
-    for feature in ["", "aws", "gcp", "azure", "csi"] {
+    for feature in ["", "aws", "gcp", "azure", "csi", "plugins"] {
         let found = crates(feature);
         for (provider, beginnings) in SDKS {
             let of_it = with(&found, beginnings);

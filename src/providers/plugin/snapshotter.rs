@@ -363,7 +363,7 @@ mod calls {
     }
 }
 
-/// The type of PersistentVolumes.
+/// The type of each PersistentVolume.
 const TYPE: [(&str, &str); 2] = [("apiVersion", "v1"), ("kind", "PersistentVolume")];
 
 /// The labels by which volumes say their zone, the newest first.
