@@ -135,16 +135,7 @@ pub async fn serve(
     }
     metrics.set_leader(false);
 
-    let (terms, term_seen) = watch::channel(None);
-    let release = CancellationToken::new();
-    if args.leader_elect {
-        let leases = Api::namespaced(cluster.client().clone(), &namespace);
-        let elector = Elector::new(leases, identity.clone(), Timings::default());
-        tasks.spawn("stands for election", elector.run(terms, release.clone()));
-    } else {
-        terms.send_replace(Some(Term::alone(CancellationToken::new())));
-        tasks.spawn("leads alone", hold_alone(terms, release.clone()));
-    }
+    let (term_seen, release) = seek_lead(&args, &cluster, &namespace, &identity, &mut tasks);
     let (events, writing) = Events::new(cluster.client().clone(), &identity);
     tasks.spawn("writes Events", writing);
     let (versions, secrets) = watch::channel(secrets::Versions::new());
@@ -200,6 +191,27 @@ pub async fn serve(
     let ended = server.lead(term_seen, tasks).await;
     plugins::end(&environment).await;
     ended
+}
+
+/// Stands for election, or leads alone where nobody else may; returns the terms, and what ends the last one.
+fn seek_lead(
+    args: &ServerArgs,
+    cluster: &Cluster,
+    namespace: &str,
+    identity: &str,
+    tasks: &mut Supervisor,
+) -> (watch::Receiver<Option<Term>>, CancellationToken) {
+    let (terms, term_seen) = watch::channel(None);
+    let release = CancellationToken::new();
+    if args.leader_elect {
+        let leases = Api::namespaced(cluster.client().clone(), namespace);
+        let elector = Elector::new(leases, identity.to_owned(), Timings::default());
+        tasks.spawn("stands for election", elector.run(terms, release.clone()));
+    } else {
+        terms.send_replace(Some(Term::alone(CancellationToken::new())));
+        tasks.spawn("leads alone", hold_alone(terms, release.clone()));
+    }
+    (term_seen, release)
 }
 
 /// A server that is up.
