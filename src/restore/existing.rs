@@ -90,6 +90,9 @@ const DELETION_PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is looked at.
 const DELETION_PAUSE: Duration = Duration::from_millis(250);
 
+/// How often the server is asked what it would fill in, while others write to the object.
+const FILL_TRIES: u32 = 5;
+
 /// What is in the object's place.
 pub(super) enum Place {
     /// Nothing (any more).
@@ -276,7 +279,7 @@ impl Applier<'_> {
         settle(&mut stored, &mut existing);
         let mut differences = compare::differences(prepared.group_resource, &stored, &existing);
         if differences.iter().any(|one| one.backup.is_none())
-            && let Some(mut filled) = self.filled_in(prepared, &version).await
+            && let Some(mut filled) = self.filled_in(prepared, version).await
         {
             // The stored one as the server would have it: what it fills in by itself is no difference.
             settle(&mut filled, &mut existing);
@@ -306,22 +309,35 @@ impl Applier<'_> {
     }
 
     /// Returns the stored object with what the server would fill in, if it would take it in place of the one that is
-    /// there.
-    async fn filled_in(&self, prepared: &Prepared<'_>, version: &str) -> Option<Object> {
+    /// there, of that version or a newer one.
+    async fn filled_in(&self, prepared: &Prepared<'_>, version: String) -> Option<Object> {
         let mut stored: Object = serde_json::from_slice(&prepared.body).ok()?;
-        object::ensure(&mut stored, &["metadata"])?
-            .insert("resourceVersion".to_owned(), Value::from(version));
-        let body = bytes::Bytes::from(serde_json::to_vec(&stored).ok()?);
-        let answer = self
-            .cluster
-            .try_replace(&prepared.api_type, prepared.namespace, prepared.name, body)
-            .await
-            .inspect_err(
-                |error| tracing::debug!(%error, "the server does not say what it would fill in"),
-            )
-            .ok()?;
-        let filled = serde_json::from_slice(&answer).ok()?;
-        Some(self.in_place(prepared, filled))
+        let mut version = version;
+        for tries_left in (0..FILL_TRIES).rev() {
+            object::ensure(&mut stored, &["metadata"])?
+                .insert("resourceVersion".to_owned(), Value::from(version));
+            let body = bytes::Bytes::from(serde_json::to_vec(&stored).ok()?);
+            let answer = self
+                .cluster
+                .try_replace(&prepared.api_type, prepared.namespace, prepared.name, body)
+                .await;
+            match answer {
+                Ok(answer) => {
+                    let filled = serde_json::from_slice(&answer).ok()?;
+                    return Some(self.in_place(prepared, filled));
+                }
+                // Its controller writes to it; that is no difference.
+                Err(error) if error.kind == ClusterErrorKind::Conflict && tries_left > 0 => {
+                    let newer = self.get(prepared).await.ok()??;
+                    version = object::text(&newer, &["metadata", "resourceVersion"]).to_owned();
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the server does not say what it would fill in");
+                    return None;
+                }
+            }
+        }
+        None
     }
 
     /// Returns how long an object that is being deleted is waited for: its grace, and a while for its finalizers. A claim

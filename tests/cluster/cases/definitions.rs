@@ -43,15 +43,18 @@ async fn case_12_a_definition_is_in_force_before_its_objects_come() -> Result<()
 async fn case_13_a_definition_that_never_comes_into_force_costs_its_type_alone() -> Result<()> {
     let mut case = Case::new(13).await?;
     case.options.definition_timeout = Duration::from_secs(2);
-    // Another definition of the group has its kind already.
-    case.apply(&definition("", OPEN).replace("animals", "beasts"))
-        .await?;
     let yaml = ANIMAL.to_owned()
         + &definition("", OPEN)
         + "---
 {apiVersion: v1, kind: ConfigMap, metadata: {name: thing, namespace: NAME}}
 ";
-    let outcome = case.restore_as(&yaml, RestoreSpec::default()).await?;
+    case.store("animals", &yaml).await?;
+    // Another definition of the group has its kind already. Made after the backup, whose objects were no beasts.
+    case.apply(&definition("", OPEN).replace("animals", "beasts"))
+        .await?;
+    let outcome = case
+        .run("animals", "restore", RestoreSpec::default())
+        .await?;
     assert_said(
         &outcome,
         &["error", "animals", "1 object", "did not come into force"],
