@@ -49,6 +49,9 @@ pub(crate) fn restore(restore: &Restore, found: &Found) -> anyhow::Result<String
     }
     lines.gap();
     lines.field("Restore PVs", tristate(spec.restore_pvs, "true", "false"));
+    if spec.empty_volumes == Some(true) {
+        lines.field("Empty volumes", "for claims whose data is not brought");
+    }
     changes(&mut lines, spec);
     lines.gap();
     let labelled = spec.label_restored.unwrap_or(true);

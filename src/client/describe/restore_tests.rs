@@ -28,6 +28,7 @@ fn a_restore_with_errors() {
                 .map(|(from, to)| (from.to_owned(), to.to_owned()))
                 .into(),
             restore_pvs: Some(true),
+            empty_volumes: Some(true),
             label_restored: Some(false),
             ..RestoreSpec::default()
         },
