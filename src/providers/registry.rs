@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::environment::Environment;
 use super::local;
-use super::settings::invalid;
+use super::settings::{either, invalid};
 use super::snapshotter::{SnapshotError, SnapshotErrorKind, VolumeSnapshotter};
 use super::store::{ObjectStore, StoreError};
 use crate::api::{CSI_PROVIDER, StorageProviderConfig, VolumeProviderConfig};
@@ -85,7 +85,7 @@ pub async fn open_for(
         "gcp" => super::gcp::open(config, environment).await,
         "" => Err(invalid(format!(
             "backupStorageProvider.name is not set; it can be {}",
-            AVAILABLE.join(" or ")
+            either(AVAILABLE)
         ))),
         name => Err(invalid(format!(
             "backupStorageProvider.name: {}{}",
@@ -150,7 +150,7 @@ pub async fn open_snapshotter(
         "gcp" => super::gcp::open_snapshotter(config, environment).await,
         "" => Err(invalid(format!(
             "provider is not set; it can be {}",
-            SNAPSHOTTERS.join(" or ")
+            either(SNAPSHOTTERS)
         ))),
         #[cfg(feature = "csi")]
         CSI_PROVIDER => Err(invalid(
@@ -194,7 +194,7 @@ fn unavailable(name: &str, features: &[&str], available: &[&str]) -> String {
     };
     let instead = match available {
         [] => String::new(),
-        _ => format!("; it can be {}", available.join(" or ")),
+        _ => format!("; it can be {}", either(available)),
     };
     format!("{name:?} cannot be used: {why}{instead}")
 }

@@ -14,6 +14,15 @@ use super::store::{ErrorKind, StoreError};
 use crate::api::duration;
 use crate::api::{StorageProviderConfig, VolumeProviderConfig};
 
+/// Returns `a, b or c`, for messages.
+pub(super) fn either(words: &[&str]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [before @ .., last] => format!("{} or {last}", before.join(", ")),
+    }
+}
+
 /// A setting that cannot work; a sentence for whoever wrote it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -181,7 +190,7 @@ impl<'a> Settings<'a> {
     pub(super) fn one_of(self, key: &str, words: &[&str]) -> Result<Option<&'a str>, Invalid> {
         match self.text(key) {
             Some(word) if !words.contains(&word) => {
-                Err(self.malformed(key, word, &format!("it can be {}", words.join(" or "))))
+                Err(self.malformed(key, word, &format!("it can be {}", either(words))))
             }
             word => Ok(word),
         }

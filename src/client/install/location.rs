@@ -159,10 +159,7 @@ fn choices() -> String {
     if names.is_empty() {
         "an ark that was built with providers of clouds".to_owned()
     } else {
-        format!(
-            "{}, or a plugin's such as velero.io/aws",
-            names.join(" or ")
-        )
+        format!("{} or a plugin's such as velero.io/aws", names.join(", "))
     }
 }
 
