@@ -4,16 +4,24 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
+use ark::api::{Backup, RestoreSpec};
 use serde_json::json;
 
+use crate::disks::{Disks, locate, lose, until_bound};
+use crate::snapshots::disk_of;
 use crate::support::ark::{Installation, Store};
 use crate::support::control_plane::ControlPlane;
 use crate::support::control_plane::assets::{self, Tool};
-use crate::support::minio::{Minio, REGION};
+use crate::support::minio::Minio;
+use crate::support::moto;
 use crate::support::namespace::TestNamespace;
 use crate::support::objects::apply_yaml;
 use crate::support::plugins::{PluginDir, program};
+use crate::support::runs::{all_of, assert_clean_backup, assert_clean_restore};
 use crate::support::{PATIENCE, unique_name, wait_until};
+
+/// The bucket of each test's own MinIO.
+const BUCKET: &str = "ark";
 
 /// Returns the processes whose program is in a directory.
 fn processes(dir: &PluginDir) -> Vec<String> {
@@ -72,6 +80,8 @@ async fn walk(plane: &'static ControlPlane, ark: &Installation<'_>) -> Result<[S
         ark.ark(&["backup", "logs", "one"])?,
         ark.ark(&["restore", "logs", "back"])?,
     ];
+    ensure!(logs[0].contains("the backup begins"), "{}", logs[0]);
+    ensure!(logs[1].contains("the restore begins"), "{}", logs[1]);
     let target = ark.plane().dir().join(unique_name("download"));
     let file = target.display().to_string();
     ark.ark(&["backup", "download", "one", "--output", &file])?;
@@ -165,17 +175,26 @@ async fn backups_live_in_a_plugins_store() -> Result<()> {
     all_gone(&dir).await
 }
 
+/// Returns a plugin directory with velero-plugin-for-aws.
+async fn aws_plugin() -> Result<PluginDir> {
+    tokio::task::spawn_blocking(|| assets::ensure(&[Tool::VeleroPluginForAws])).await??;
+    Ok(PluginDir::new().with("velero-plugin-for-aws", &Tool::VeleroPluginForAws.path()))
+}
+
+/// Returns a bucket of MinIO that the plugin keeps.
+async fn aws_store(minio: &Minio) -> Result<Store> {
+    minio.create_bucket(BUCKET).await?;
+    let mut store = Store::minio(minio, BUCKET, &minio.endpoint())?;
+    store.provider["name"] = json!("velero.io/aws");
+    Ok(store)
+}
+
 #[tokio::test]
 async fn backups_live_in_the_store_of_veleros_plugin_for_aws() -> Result<()> {
     let plane = ControlPlane::shared().await;
-    tokio::task::spawn_blocking(|| assets::ensure(&[Tool::VeleroPluginForAws])).await??;
-    let dir = PluginDir::new().with("velero-plugin-for-aws", &Tool::VeleroPluginForAws.path());
+    let dir = aws_plugin().await?;
     let minio = Minio::start().await?;
-    let bucket = unique_name("ark");
-    minio.create_bucket(&bucket).await?;
-    let mut store = Store::minio(&minio, &bucket, &minio.endpoint())?;
-    store.provider["name"] = json!("velero.io/aws");
-    store.provider["config"]["region"] = json!(REGION);
+    let store = aws_store(&minio).await?;
     let mut ark = Installation::with_store(plane, store).await?;
     let directory = dir.path().display().to_string();
     ark.server_arguments(["--plugin-dir", &directory]);
@@ -184,4 +203,63 @@ async fn backups_live_in_the_store_of_veleros_plugin_for_aws() -> Result<()> {
     server.stop()?;
     assert_eq!(processes(&dir), [""; 0]);
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn veleros_plugin_for_aws_keeps_objects_and_volumes_until_they_expire() -> Result<()> {
+    let plane = ControlPlane::shared().await;
+    let client = plane.client();
+    let dir = aws_plugin().await?;
+    let minio = Minio::start().await?;
+    let disks = Disks::start().await?;
+    let mut store = aws_store(&minio).await?;
+    // Amazon's library for Go knows this variable; the store's endpoint is the location's own.
+    store
+        .environment
+        .push(("AWS_ENDPOINT_URL_EC2", disks.moto.endpoint()));
+    let mut ark = Installation::with_store(plane, store).await?;
+    let directory = dir.path().display().to_string();
+    ark.server_arguments(["--plugin-dir", &directory]);
+    let config = [("region", moto::REGION)];
+    locate(&ark, "disks", "velero.io/aws", &config).await?;
+    let server = ark.serve_by_hand("2026-01-01T00:00:00Z").await?;
+    let namespace = TestNamespace::new(plane, "data").await?;
+    let (disk, volume) = disks
+        .volume(&client, namespace.name(), "db", "Delete")
+        .await?;
+
+    let mut spec = all_of(&namespace);
+    spec.ttl = Some("1h".to_owned());
+    let backup = ark.back_up("data", spec).await?;
+    assert_clean_backup(&backup);
+    let status = backup.status.unwrap_or_default();
+    assert_eq!(status.volume_snapshots_completed, Some(1));
+    let snapshots = disks.snapshots().await?;
+    let (snapshot, tags) = snapshots.first_key_value().context("a snapshot")?;
+    assert_eq!(tags["ark.heptio.com/backup"], "data");
+    assert_eq!(tags["ark.heptio.com/pv"], volume);
+
+    lose(&client, &namespace, &[&volume]).await?;
+    disks.moto.delete_volume(&disk).await?;
+    let spec = RestoreSpec {
+        backup_name: "data".to_owned(),
+        ..RestoreSpec::default()
+    };
+    assert_clean_restore(&ark.restore("back", spec).await?);
+    until_bound(&client, namespace.name(), "db").await?;
+    let now = disk_of(&client, &volume).await?;
+    assert_ne!(now, disk);
+    assert_eq!(disks.origin(&now).await?.as_ref(), Some(snapshot));
+
+    server.hand.set("2026-01-01T01:00:00Z".parse()?);
+    wait_until("the backup is gone", PATIENCE, async || {
+        let backups: kube::Api<Backup> = ark.api();
+        Ok(backups.get_opt("data").await?.is_none().then_some(()))
+    })
+    .await?;
+    assert_eq!(disks.snapshots().await?.len(), 0);
+    let left = minio.read(&format!("/{BUCKET}?list-type=2")).await?;
+    assert_eq!(left.matches("<Key>").count(), 1, "{left}");
+    assert!(left.contains("<Key>metadata/revision</Key>"), "{left}");
+    server.end().await
 }

@@ -27,7 +27,7 @@ use crate::support::{PATIENCE, unique_name, wait_until};
 use crate::zoo;
 
 /// Returns the disk that a PersistentVolume stands for.
-async fn disk_of(client: &kube::Client, volume: &str) -> Result<String> {
+pub(crate) async fn disk_of(client: &kube::Client, volume: &str) -> Result<String> {
     let volume = Api::<PersistentVolume>::all(client.clone())
         .get(volume)
         .await?;
