@@ -242,7 +242,7 @@ async fn a_damaged_archive_is_refused_before_anything_is_made() -> Result<()> {
     };
     let restore = ark.restore("damaged", spec).await?;
     let status = restore.status.context("a status")?;
-    assert_eq!(status.phase, RestorePhase::Failed);
+    assert_eq!(status.phase, RestorePhase::Failed, "{status:?}");
     let reason = status.failure_reason.unwrap_or_default();
     assert!(reason.contains("zoo.tar.gz is damaged"), "{reason}");
     let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(plane.client());
