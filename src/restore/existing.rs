@@ -176,7 +176,7 @@ impl Applier<'_> {
                 existing.shift_remove("apiVersion");
                 existing.shift_remove("kind");
                 let version = prepared.api_type.api_version();
-                existing.insert("apiVersion".to_owned(), Value::from(version));
+                existing.insert("apiVersion".to_owned(), Value::from(version.as_str()));
                 existing.insert("kind".to_owned(), Value::from(prepared.kind.as_str()));
                 self.settle(prepared, existing).await
             }
@@ -315,7 +315,7 @@ impl Applier<'_> {
         let mut version = version;
         for tries_left in (0..FILL_TRIES).rev() {
             object::ensure(&mut stored, &["metadata"])?
-                .insert("resourceVersion".to_owned(), Value::from(version));
+                .insert("resourceVersion".to_owned(), Value::from(version.as_str()));
             let body = bytes::Bytes::from(serde_json::to_vec(&stored).ok()?);
             let answer = self
                 .cluster
@@ -329,7 +329,7 @@ impl Applier<'_> {
                 // Its controller writes to it; that is no difference.
                 Err(error) if error.kind == ClusterErrorKind::Conflict && tries_left > 0 => {
                     let newer = self.get(prepared).await.ok()??;
-                    version = object::text(&newer, &["metadata", "resourceVersion"]).to_owned();
+                    object::text(&newer, &["metadata", "resourceVersion"]).clone_into(&mut version);
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the server does not say what it would fill in");
