@@ -3,6 +3,7 @@
 //! | figure | against |
 //! |---|---|
 //! | time of a backup of everything | a plain paged read of everything, one connection, nothing parsed |
+//! | time of the same with a plugin whose action is for one object in 200 | the backup without it |
 //! | time of a restore into mapped namespaces | bare concurrent creates of the same objects |
 //! | peak memory of the server, for each of the two | |
 //!
@@ -32,6 +33,7 @@ use serde::Serialize;
 
 use self::support::ark::Installation;
 use self::support::control_plane::{ControlPlane, Options};
+use self::support::plugins::PluginDir;
 
 /// Objects that are made, unless `OBJECTS` says otherwise.
 const OBJECTS: usize = 20_000;
@@ -47,6 +49,8 @@ struct Figures {
     backup_ratio: f64,
     backup_items: u64,
     backup_peak_mib: f64,
+    action_items: usize,
+    action_ratio: f64,
     create_floor_seconds: f64,
     create_floor_objects: usize,
     restore_seconds: f64,
@@ -77,6 +81,10 @@ async fn measure() -> Result<Figures> {
     let plane = ControlPlane::start(Options::default().nodes([])).await?;
     let client = plane.client();
     let ark = Installation::new(&plane).await?;
+    let plugins = PluginDir::new().with_test_plugin("looks");
+    let mut acting = Installation::new(&plane).await?;
+    let directory = plugins.path().display().to_string();
+    acting.server_arguments(["--plugin-dir", &directory]);
 
     eprintln!("loading {objects} objects");
     let namespaces = workload::load(&client, objects).await?;
@@ -92,19 +100,34 @@ async fn measure() -> Result<Figures> {
     let read_floor = reads[1];
 
     eprintln!("backing up");
-    let mut backups = Vec::new();
-    let mut backup_items = 0;
+    let (mut backups, mut acted) = (Vec::new(), Vec::new());
+    let (mut backup_items, mut action_items) = (0, 0);
     let mut backup_peak: f64 = 0.0;
     for round in 0..3 {
+        let name = format!("bench-{round}");
         let server = ark.serve().await?;
-        let (took, items) = back_up(&ark, &format!("bench-{round}")).await?;
+        let (took, items) = back_up(&ark, &name).await?;
         backups.push(took);
         backup_items = items;
         backup_peak = backup_peak.max(server.peak_mib()?);
         server.stop()?;
+
+        let server = acting.serve().await?;
+        let (took, _) = back_up(&acting, &name).await?;
+        acted.push(took);
+        if round == 2 {
+            let looks = acting.ark(&["backup", "logs", &name])?;
+            action_items = looks.matches("looked at").count();
+            ensure!(
+                action_items == objects.div_ceil(workload::LOOKED_AT),
+                "{looks}"
+            );
+        }
+        server.stop()?;
     }
     backups.sort_unstable();
-    let backup = backups[1];
+    acted.sort_unstable();
+    let (backup, acted) = (backups[1], acted[1]);
 
     // The database grows with each pass, so the floor is taken on both sides of the restore.
     eprintln!("creating the same objects, for the floor");
@@ -134,6 +157,8 @@ async fn measure() -> Result<Figures> {
         backup_ratio: backup.as_secs_f64() / read_floor.as_secs_f64(),
         backup_items,
         backup_peak_mib: backup_peak,
+        action_items,
+        action_ratio: acted.as_secs_f64() / backup.as_secs_f64(),
         create_floor_seconds: create_floor.as_secs_f64(),
         create_floor_objects: created,
         restore_seconds: restore.as_secs_f64(),
@@ -232,6 +257,16 @@ fn report(figures: &Figures) -> Result<()> {
         "  peak memory of the server",
         format!("{:.0} MiB", figures.backup_peak_mib),
         "<= 64 MB",
+    );
+    row(
+        "  ratio with an action to without",
+        format!("{:.2}", figures.action_ratio),
+        "<= 1.1",
+    );
+    row(
+        "  objects that it is for",
+        figures.action_items.to_string(),
+        "",
     );
     row(
         "bare concurrent creates",

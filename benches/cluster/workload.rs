@@ -10,6 +10,8 @@ use crate::support::namespace::create_namespace;
 
 /// Objects in a namespace.
 const NAMESPACE_SIZE: usize = 1_000;
+/// The benchmark's item action is for the first of so many objects.
+pub(crate) const LOOKED_AT: usize = 200;
 /// Creates at once.
 pub(crate) const WRITERS: usize = 16;
 
@@ -90,6 +92,9 @@ fn object(namespace: &str, n: usize) -> (String, Vec<u8>) {
         "labels": {"app": format!("app-{}", n % 50), "team": "bench"},
         "annotations": {"example.org/note": text(n, 80)},
     });
+    if n.is_multiple_of(LOOKED_AT) {
+        object["metadata"]["labels"]["example.org/looked-at"] = json!("yes");
+    }
     let root = if api == "v1" { "/api" } else { "/apis" };
     (
         format!("{root}/{api}/namespaces/{namespace}/{resource}"),

@@ -400,6 +400,32 @@ impl ItemBlockAction for Odd {
     }
 }
 
+/// An action for what carries a label, which changes nothing: for the benchmark.
+#[derive(Debug)]
+struct Looks;
+
+#[async_trait]
+impl BackupItemAction for Looks {
+    fn name(&self) -> &'static str {
+        "example.org/looks"
+    }
+
+    async fn applies_to(&self) -> Result<ItemSelector, ActionError> {
+        Ok(ItemSelector {
+            labels: "example.org/looked-at=yes".to_owned(),
+            ..ItemSelector::default()
+        })
+    }
+
+    async fn execute(&self, item: Item<'_>, _: &RunDocument) -> Result<BackedUpItem, ActionError> {
+        tracing::info!(name = item.id.name, "looked at");
+        Ok(BackedUpItem {
+            item: Some(item.json.clone()),
+            ..BackedUpItem::default()
+        })
+    }
+}
+
 /// Hosts the plugins of a directory: says which process one of them is, and waits to be killed.
 async fn host(directory: &str, launcher: &str) -> ExitCode {
     let plugins = Plugins::new(PluginOptions {
@@ -452,6 +478,7 @@ async fn main() -> ExitCode {
             .delete_item_action(Odd("example.org/odd"))
             .item_block_action(Odd("example.org/odd")),
         name if name.starts_with("ten") => all(Family::Ark10),
+        "looks" => Server::new().backup_item_action(Looks),
         // As Ark 0.8 found out what they are: one of a kind.
         "ark-cloudprovider-old" => Server::new()
             .family(Family::Ark08)

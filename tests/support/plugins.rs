@@ -53,7 +53,7 @@ pub fn program(example: &str) -> PathBuf {
             build.arg(features.join(","));
         }
         if !cfg!(debug_assertions) {
-            build.arg("--release");
+            build.args(["--profile", "bench"]);
         }
         for example in EXAMPLES {
             build.args(["--example", example]);
