@@ -37,6 +37,8 @@ pub struct IndexEntry {
     pub labels: Arc<BTreeMap<String, String>>,
     /// How the body came about.
     pub body: BodyKind,
+    /// Whether a later entry is of the same object: then that one counts.
+    pub outdated: bool,
     /// Number of the frame that holds the object, for [`Index::frame`].
     pub frame: u32,
     /// Where the body begins in the decompressed frame, in bytes.
@@ -108,7 +110,7 @@ impl Index {
         builder.finish(&footer)
     }
 
-    /// Returns all objects, in the order of the contents.
+    /// Returns all entries, in the order of the contents; those of them too that are outdated.
     pub fn entries(&self) -> &[IndexEntry] {
         &self.entries
     }
@@ -141,6 +143,8 @@ struct Builder {
     frames: Vec<FrameRef>,
     path: String,
     seen: HashSet<u128>,
+    /// The objects that stand here more than once.
+    again: HashSet<u128>,
     types: HashMap<TypeKey, Arc<TypeKey>>,
     namespaces: HashSet<Arc<str>>,
     owners: Shared<[String]>,
@@ -155,6 +159,7 @@ impl Builder {
             frames: Vec::new(),
             path: String::new(),
             seen: HashSet::new(),
+            again: HashSet::new(),
             types: HashMap::new(),
             namespaces: HashSet::new(),
             owners: Shared::new(),
@@ -174,10 +179,18 @@ impl Builder {
         let type_key = self.type_key(line)?;
         self.path.clear();
         EntryPath::new(&type_key, line.namespace.as_deref(), &line.name).write(&mut self.path)?;
-        if !self.seen.insert(path_id(&self.path)) {
-            return Err(ArchiveError::Duplicate {
-                path: self.path.clone(),
-            });
+        let id = path_id(&self.path);
+        match (self.seen.insert(id), line.again) {
+            (true, false) => {}
+            (false, true) => {
+                self.again.insert(id);
+            }
+            (false, false) => {
+                return Err(ArchiveError::Duplicate {
+                    path: self.path.clone(),
+                });
+            }
+            (true, true) => return Err(self.wrong(number, "says that it was there before")),
         }
         let (frame, offset, length) = self.place(line, number)?;
         let sha256 = parse_hex(&line.sha256)
@@ -190,6 +203,7 @@ impl Builder {
             owners: self.owners.get::<Vec<String>>(line.owners, number)?,
             labels: self.labels.get::<BTreeMap<_, _>>(line.labels, number)?,
             body: line.body,
+            outdated: false,
             frame,
             offset,
             length,
@@ -296,6 +310,7 @@ impl Builder {
         }
         let mut entries = self.entries;
         entries.shrink_to_fit();
+        mark_outdated(&mut entries, self.again);
         Ok(Index {
             entries,
             frames: self.frames,
@@ -344,6 +359,18 @@ impl Builder {
             line,
             reason,
         }
+    }
+}
+
+/// Marks all but the last entry of each of these objects.
+fn mark_outdated(entries: &mut [IndexEntry], again: HashSet<u128>) {
+    if again.is_empty() {
+        return;
+    }
+    let mut later = HashSet::with_capacity(again.len());
+    for entry in entries.iter_mut().rev() {
+        let id = path_id(&entry.path());
+        entry.outdated = again.contains(&id) && !later.insert(id);
     }
 }
 

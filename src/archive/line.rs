@@ -7,6 +7,8 @@
 //! {"entries":1,"contentsSize":9}
 //! ```
 //!
+//! An object may stand there twice, if the later line says `"again":true`: then that one counts.
+//!
 //! `offset` and `length` are of the body within the decompressed frame, `frameOffset` and `frameLength` of the frame
 //! within the contents; all in bytes. What is empty is left out.
 
@@ -65,6 +67,8 @@ pub(crate) struct NewLine<'a> {
     pub(crate) offset: u64,
     pub(crate) length: u64,
     pub(crate) sha256: &'a str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) again: bool,
 }
 
 /// An entry as read.
@@ -95,6 +99,8 @@ pub(crate) struct ReadLine<'a> {
     pub(crate) length: u64,
     #[serde(borrow)]
     pub(crate) sha256: Cow<'a, str>,
+    #[serde(default)]
+    pub(crate) again: bool,
     pub(crate) frame_offset: u64,
     pub(crate) frame_length: u64,
 }

@@ -189,7 +189,8 @@ pub fn unpack(contents: impl Read) -> Result<impl Read, ArchiveError> {
 }
 
 /// Reads a whole tar, decompressed already, and hands out every path (the version's too) and body. Needs no index, and
-/// so can tell less: that it is a whole tar of differently named regular files with harmless paths.
+/// so can tell less: that it is a whole tar of differently named regular files with harmless paths. One in which an
+/// object stands again is refused.
 ///
 /// Returns the number of entries.
 ///

@@ -69,6 +69,8 @@ pub struct EntryHeader {
     pub labels: BTreeMap<String, String>,
     /// How the body came about.
     pub body: BodyKind,
+    /// Whether it may have been stored already, and is stored again since it has changed: this entry counts then.
+    pub again: bool,
 }
 
 /// Bounds on what a reader takes in, so that a hostile or damaged file cannot exhaust the memory.

@@ -45,7 +45,7 @@ impl Default for WriteOptions {
 /// What was written. Sizes in bytes.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Summary {
-    /// Number of objects.
+    /// Number of entries; an object that is stored again has two.
     pub entries: u64,
     /// Size of the contents.
     pub contents_bytes: u64,
@@ -73,6 +73,7 @@ pub struct ArchiveWriter<W: Write, I: Write> {
     header: tar::Header,
     path: String,
     seen: HashSet<u128>,
+    entries: u64,
     lost: bool,
 }
 
@@ -104,6 +105,7 @@ impl<W: Write, I: Write> ArchiveWriter<W, I> {
             header,
             path: VERSION_PATH.to_owned(),
             seen: HashSet::new(),
+            entries: 0,
             lost: false,
         };
         let version = format!("{FORMAT_VERSION}\n");
@@ -147,6 +149,12 @@ impl<W: Write, I: Write> ArchiveWriter<W, I> {
             digest.update(slice);
         }
         let mut hex = [0; 64];
+        let id = path_id(&self.path);
+        let again = self.seen.contains(&id);
+        if again && !entry.again {
+            let path = self.path.clone();
+            return Err(ArchiveError::Duplicate { path });
+        }
         let line = NewLine {
             group: &key.group,
             version: &key.version,
@@ -161,18 +169,14 @@ impl<W: Write, I: Write> ArchiveWriter<W, I> {
             offset: to_u64(head + if full { 0 } else { open }),
             length: to_u64(length),
             sha256: write_hex(&digest.finalize(), &mut hex),
+            again,
         };
         self.line.clear();
         push_json(&mut self.line, &line, Part::Index)?;
         // The frame's place comes where the brace was; 100 bytes hold it.
         self.line.pop();
         check_size(&self.path, self.line.len() + 100, limits.max_line)?;
-        let (size, limit) = (to_u64(self.seen.len()) + 1, limits.max_entries);
-        let id = path_id(&self.path);
-        if self.seen.contains(&id) {
-            let path = self.path.clone();
-            return Err(ArchiveError::Duplicate { path });
-        }
+        let (size, limit) = (self.entries + 1, limits.max_entries);
         if size > limit {
             let what = "the list of entries".into();
             return Err(ArchiveError::TooLarge { what, size, limit });
@@ -184,6 +188,7 @@ impl<W: Write, I: Write> ArchiveWriter<W, I> {
             self.close_frame()?;
         }
         self.seen.insert(id);
+        self.entries += 1;
         self.lines.extend_from_slice(&self.line);
         self.line_ends.push(self.lines.len());
         self.push_tar(body, length);
@@ -203,7 +208,7 @@ impl<W: Write, I: Write> ArchiveWriter<W, I> {
         let end = self.contents.plain.len() + 2 * BLOCK;
         self.contents.plain.resize(end, 0);
         self.close_frame()?;
-        let entries = to_u64(self.seen.len());
+        let entries = self.entries;
         self.index.push_json(&FooterLine {
             entries,
             contents_size: self.contents.written,
@@ -275,7 +280,7 @@ impl<W: Write, I: Write> ArchiveWriter<W, I> {
 impl<W: Write, I: Write> fmt::Debug for ArchiveWriter<W, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ArchiveWriter")
-            .field("entries", &self.seen.len())
+            .field("entries", &self.entries)
             .field("contents_bytes", &self.contents.written)
             .field("lost", &self.lost)
             .finish_non_exhaustive()

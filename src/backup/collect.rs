@@ -43,6 +43,7 @@ impl Batch {
             uid: header.uid.clone(),
             owners: header.owners.clone(),
             labels: header.labels.clone(),
+            again: false,
             body: if header.has_type {
                 BodyKind::AsServed
             } else {

@@ -156,6 +156,7 @@ pub(super) async fn read_needs(
         .map(|(place, key)| (place, needs::known_as(key)))
         .collect();
     let type_of = |entry: &IndexEntry| types[&Arc::as_ptr(&entry.type_key).addr()].as_str();
+    // Of an object that stands there again the last one counts.
     let places: HashMap<(&str, Option<&str>, &str), usize> = entries
         .iter()
         .enumerate()
@@ -202,7 +203,9 @@ pub(super) async fn read_volumes(opened: &Opened) -> Result<Vec<Volume>, String>
         .iter()
         .enumerate()
         .filter(|(_, entry)| {
-            entry.type_key.resource == "persistentvolumes" && entry.type_key.group.is_empty()
+            entry.type_key.resource == "persistentvolumes"
+                && entry.type_key.group.is_empty()
+                && !entry.outdated
         })
         .map(|(place, _)| place)
         .collect();

@@ -285,6 +285,7 @@ fn header(
             .filter(|uid| !uid.is_empty())
             .collect(),
         labels: metadata.labels.unwrap_or_default(),
+        again: false,
         body: BodyKind::AsServed,
     })
 }

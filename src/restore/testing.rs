@@ -40,6 +40,7 @@ pub(super) fn entry(group_resource: &str, namespace: &str, name: &str) -> IndexE
         uid: format!("uid-{group_resource}-{namespace}-{name}").into(),
         owners: Arc::new([]),
         labels: Arc::default(),
+        outdated: false,
         body: BodyKind::AsServed,
         frame: 0,
         offset: 0,

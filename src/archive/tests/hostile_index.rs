@@ -124,6 +124,12 @@ fn doubles_are_refused() {
 }
 
 #[test]
+fn what_stands_again_stood_there_before() {
+    let error = refusal(|lines| lines[2]["again"] = json!(true));
+    assert!(error.to_string().contains("was there before"), "{error}");
+}
+
+#[test]
 fn the_ends_are_checked() {
     for version in ["", "1", "1.0.0", "3.0.0", "20.0.0"] {
         let error = refusal(|lines| lines[0]["version"] = json!(version));

@@ -98,6 +98,47 @@ fn the_index_reads_as_documented() {
 }
 
 #[test]
+fn of_an_object_that_is_stored_again_the_last_state_counts() {
+    let state = |name: &str, state: &str, again| {
+        let mut header = object("pods", Some("web"), name);
+        header.again = again;
+        (header, format!("{{\"state\":\"{state}\"}}").into_bytes())
+    };
+    let entries = [
+        state("a", "first", false),
+        state("b", "only", false),
+        // Named without ever having been stored.
+        state("c", "new", true),
+        state("a", "second", true),
+        state("a", "third", true),
+    ];
+    for frame_size in [0, 1 << 20] {
+        let archive = write(&entries, frame_size);
+        assert_eq!(archive.summary.entries, 5);
+        let lines = unpacked_index(&archive.index);
+        let again: Vec<bool> = lines[1..6]
+            .iter()
+            .map(|line| line["again"] == true)
+            .collect();
+        assert_eq!(again, [false, false, false, true, true]);
+        let index = Index::read(archive.index.as_slice(), &Limits::default()).unwrap();
+        let outdated: Vec<bool> = index.entries().iter().map(|entry| entry.outdated).collect();
+        assert_eq!(outdated, [true, false, false, true, false]);
+        // Frames hold all of them.
+        let found = read(&archive.contents, &archive.index).unwrap();
+        assert_eq!(found, paths_and_bodies(&entries));
+    }
+    // Without the word it is a mistake.
+    let (mut contents, mut index) = (Vec::new(), Vec::new());
+    let mut writer =
+        ArchiveWriter::new(&mut contents, &mut index, WriteOptions::default()).unwrap();
+    let header = object("pods", Some("web"), "a");
+    writer.append(&header, &[b"{}"]).unwrap();
+    let error = writer.append(&header, &[b"{}"]).unwrap_err();
+    assert!(matches!(error, ArchiveError::Duplicate { .. }), "{error}");
+}
+
+#[test]
 fn same_objects_make_the_same_bytes() {
     let (one, two) = (write(&many(), 1 << 20), write(&many(), 1 << 20));
     assert!(one.contents == two.contents);

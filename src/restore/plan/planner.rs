@@ -114,7 +114,8 @@ impl<'a> Planner<'a> {
         for (at, entry) in self.facts.entries.iter().enumerate() {
             let index = self.type_index(&entry.type_key);
             let state = &self.types[index];
-            if !state.admitted
+            if entry.outdated
+                || !state.admitted
                 || !self
                     .selection
                     .asks_for(entry, is_namespace(&entry.type_key))
@@ -295,6 +296,7 @@ impl<'a> Planner<'a> {
             let index = self.type_index(&entry.type_key);
             let state = &self.types[index];
             if state.admitted
+                && !entry.outdated
                 && waves::is_definition(&state.planned.group_resource)
                 && wanted.contains(&*entry.name)
             {
