@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::phase::phases;
 use super::serde_util::null_as_default;
-use super::{ConfigMapRef, Progress, RunHolder, SnapshotNote, VolumePolicies, duration, labels};
+use super::{
+    ConfigMapRef, OperationNote, Progress, RunHolder, SnapshotNote, VolumePolicies, duration,
+    labels,
+};
 
 /// How long a hook may take unless it says otherwise.
 const HOOK_TIMEOUT: Duration = Duration::from_secs(30);
@@ -25,6 +28,8 @@ phases! {
         FailedValidation,
         /// A server works on it.
         InProgress,
+        /// Everything selected is stored, and operations that item actions have begun are waited for; still in progress.
+        WaitingForPluginOperations,
         /// Everything selected is stored.
         Completed,
         /// Stored and committed, but single items are missing; the results name them.
@@ -40,7 +45,7 @@ impl BackupPhase {
     /// Returns whether the run has ended, in whatever way.
     pub fn is_terminal(&self) -> bool {
         match self {
-            Self::New | Self::InProgress => false,
+            Self::New | Self::InProgress | Self::WaitingForPluginOperations => false,
             Self::FailedValidation
             | Self::Completed
             | Self::PartiallyFailed
@@ -48,6 +53,11 @@ impl BackupPhase {
             | Self::Deleting
             | Self::Other(_) => true,
         }
+    }
+
+    /// Returns whether a run goes on, or would if its server were there.
+    pub fn is_running(&self) -> bool {
+        matches!(self, Self::InProgress | Self::WaitingForPluginOperations)
     }
 
     /// Returns whether there are committed contents that a restore can use.
@@ -194,6 +204,9 @@ pub struct BackupSpec {
     /// How long a CSI snapshot may take until it can be used, as a Go duration; unset means 10m.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub csi_snapshot_timeout: Option<String>,
+    /// How long an operation that an item action has begun may take, as a Go duration; unset means 4h.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item_operation_timeout: Option<String>,
     /// Accepts a selection that matches no object; without it such a backup is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow_empty: Option<bool>,
@@ -446,6 +459,22 @@ pub struct BackupStatus {
     )]
     #[schemars(with = "Option<Vec<SnapshotNote>>")]
     pub snapshots_pending: Vec<SnapshotNote>,
+    /// Operations of item actions that have not ended. If the server dies, the next one cancels them.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(with = "Option<Vec<OperationNote>>")]
+    pub operations_pending: Vec<OperationNote>,
+    /// Number of operations that item actions began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup_item_operations_attempted: Option<u64>,
+    /// Number of those that ended well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup_item_operations_completed: Option<u64>,
+    /// Number of those that failed or took too long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup_item_operations_failed: Option<u64>,
     /// Pods whose post hooks have yet to run. If the server dies, the next one runs them before anything else.
     #[serde(
         deserialize_with = "null_as_default",

@@ -21,6 +21,7 @@ pub mod filter;
 mod modifiers;
 pub mod names;
 pub mod object;
+mod operation;
 pub mod order;
 mod phase;
 mod plan;
@@ -59,6 +60,7 @@ pub use modifiers::{
     ConfigMapRef, JsonPatchOperation, ModifierConditions, ModifierMatch, NamespaceReference,
     PatchData, ResourceModifierRule, ResourceModifiers, RestoreStatusSpec,
 };
+pub use operation::{OperationCounts, OperationNote, operation_time_limit};
 pub use plan::{Difference, PlanAction, PlanItem, RestoreCounts};
 pub use restore::{ExistingResourcePolicy, Restore, RestorePhase, RestoreSpec, RestoreStatus};
 pub use results::{ResultList, Results};
@@ -163,6 +165,12 @@ pub struct Progress {
     pub items_done: u64,
     /// Items known of so far; grows while lists are being read.
     pub total_items: u64,
+    /// Operations of item actions that have ended.
+    #[serde(skip_serializing_if = "serde_util::is_zero")]
+    pub operations_done: u64,
+    /// Operations of item actions that were begun.
+    #[serde(skip_serializing_if = "serde_util::is_zero")]
+    pub total_operations: u64,
 }
 
 /// Who carries out a run, and which try it is.

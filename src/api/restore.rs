@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::phase::phases;
 use super::serde_util::null_as_default;
 use super::{
-    ConfigMapRef, NamespaceReference, Progress, ResourceModifiers, RestoreCounts,
+    ConfigMapRef, NamespaceReference, OperationNote, Progress, ResourceModifiers, RestoreCounts,
     RestoreStatusSpec, RunHolder,
 };
 
@@ -23,6 +23,8 @@ phases! {
         FailedValidation,
         /// A server works on it.
         InProgress,
+        /// Everything selected is created, and operations that item actions have begun are waited for; still in progress.
+        WaitingForPluginOperations,
         /// Everything selected is there.
         Completed,
         /// Single items could not be restored; the results name them.
@@ -81,13 +83,18 @@ impl RestorePhase {
     /// Returns whether the run has ended, in whatever way.
     pub fn is_terminal(&self) -> bool {
         match self {
-            Self::New | Self::InProgress => false,
+            Self::New | Self::InProgress | Self::WaitingForPluginOperations => false,
             Self::FailedValidation
             | Self::Completed
             | Self::PartiallyFailed
             | Self::Failed
             | Self::Other(_) => true,
         }
+    }
+
+    /// Returns whether a run goes on, or would if its server were there.
+    pub fn is_running(&self) -> bool {
+        matches!(self, Self::InProgress | Self::WaitingForPluginOperations)
     }
 }
 
@@ -232,6 +239,9 @@ pub struct RestoreSpec {
     /// Whether restored objects get labels that name the restore and its backup; unset means yes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_restored: Option<bool>,
+    /// How long an operation that an item action has begun may take, as a Go duration; unset means 4h.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item_operation_timeout: Option<String>,
     /// Accepts a selection that matches nothing in the backup; without it such a restore is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow_empty: Option<bool>,
@@ -272,4 +282,20 @@ pub struct RestoreStatus {
     /// Who carries the run out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<RunHolder>,
+    /// Operations of item actions that have not ended. If the server dies, the next one waits for them.
+    #[serde(
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schemars(with = "Option<Vec<OperationNote>>")]
+    pub operations_pending: Vec<OperationNote>,
+    /// Number of operations that item actions began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restore_item_operations_attempted: Option<u64>,
+    /// Number of those that ended well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restore_item_operations_completed: Option<u64>,
+    /// Number of those that failed or took too long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restore_item_operations_failed: Option<u64>,
 }

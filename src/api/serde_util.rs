@@ -1,4 +1,4 @@
-//! Deserialisers for what older clients send: the Go programs wrote `null` for every empty list and map.
+//! What serde is told of single fields. The Go programs of older clients wrote `null` for every empty list and map.
 
 use serde::{Deserialize, Deserializer};
 
@@ -9,4 +9,13 @@ where
     T: Deserialize<'de> + Default,
 {
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Returns whether a number need not be written.
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes fields by reference"
+)]
+pub fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

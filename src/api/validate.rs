@@ -9,7 +9,7 @@ use super::cron::Cron;
 use super::{
     BackupHooks, BackupResourceHook, BackupSpec, BackupStorageLocationSpec, ConfigMapRef,
     ExistingResourcePolicy, RestoreSpec, ScheduleSpec, SecretKey, VolumeSnapshotLocationSpec,
-    duration, filter, names, selector,
+    duration, filter, names, operation_time_limit, selector,
 };
 
 /// Types that are never restored (velero.md, case 9; Ark 4.6).
@@ -70,6 +70,7 @@ pub fn backup(spec: &BackupSpec) -> Vec<String> {
                 .map(|problem| format!("csiSnapshotTimeout: {problem}")),
         );
     }
+    problems.extend(operation_time_limit(spec.item_operation_timeout.as_deref()).err());
     problems
 }
 
@@ -220,6 +221,7 @@ pub fn restore(spec: &RestoreSpec) -> Vec<String> {
     if let Some(reference) = &spec.resource_modifier {
         problems.extend(config_map("resource modifier", reference));
     }
+    problems.extend(operation_time_limit(spec.item_operation_timeout.as_deref()).err());
     for (from, to) in &spec.storage_class_mapping {
         if from.is_empty() || to.is_empty() {
             problems.push(format!(

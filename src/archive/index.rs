@@ -310,7 +310,7 @@ impl Builder {
         }
         let mut entries = self.entries;
         entries.shrink_to_fit();
-        mark_outdated(&mut entries, self.again);
+        mark_outdated(&mut entries, &self.again);
         Ok(Index {
             entries,
             frames: self.frames,
@@ -363,7 +363,7 @@ impl Builder {
 }
 
 /// Marks all but the last entry of each of these objects.
-fn mark_outdated(entries: &mut [IndexEntry], again: HashSet<u128>) {
+fn mark_outdated(entries: &mut [IndexEntry], again: &HashSet<u128>) {
     if again.is_empty() {
         return;
     }

@@ -3,16 +3,16 @@
 //! It reads a cluster and fills one run of a location. It knows no controller: whoever calls it decides when, and
 //! commits what it returns.
 
+mod actions;
+mod begin;
 mod collect;
 mod hooks;
-mod ledger;
 mod needs;
 mod read;
 mod select;
 mod volumes;
 mod write;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,18 +20,22 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, HookOwed, Part, Progress, Results, SnapshotNote, VolumeSnapshotPhase};
-use crate::cluster::{Cluster, ClusterError, Discovery};
+use crate::api::{
+    self, HookOwed, OperationCounts, Part, Progress, Results, SnapshotNote, VolumeSnapshotPhase,
+};
+use crate::cluster::{Cluster, ClusterError};
+use crate::providers::actions::RunActions;
+use crate::providers::ledger::Ledger;
 use crate::providers::snapshotters::Snapshotters;
-use crate::storage::{Location, Run, RunMarker, StorageError};
+use crate::storage::{Location, Run, StorageError};
 
-use self::hooks::{HookRunner, Rules};
+use self::begin::{Begun, begin, of_selection};
+use self::hooks::HookRunner;
 use self::read::ReadLimits;
-use self::select::Selection;
 use self::volumes::{Scope, TakeRequest, Taken, VolumeTaker};
 
+pub use self::actions::cancel_operations;
 pub use self::hooks::{HookCounts, HookNotes, run_owed};
-pub use self::ledger::Ledger;
 pub use self::volumes::{remove_pending, remove_recorded};
 
 /// How long a failed run's parts may take to be removed. What stays is debris, and known as such by its marker.
@@ -58,6 +62,8 @@ pub struct BackupRequest {
     pub snapshotters: Snapshotters,
     /// Keeps which snapshots there are while the run goes on.
     pub snapshot_ledger: Arc<dyn Ledger<SnapshotNote>>,
+    /// The server's item actions.
+    pub actions: RunActions,
     /// What came of the post hooks that an earlier run owed.
     pub earlier_hooks: HookNotes,
 }
@@ -96,6 +102,8 @@ pub struct Finished {
     pub items: u64,
     /// The hooks that ran for it.
     pub hooks: HookCounts,
+    /// The operations that item actions began.
+    pub operations: OperationCounts,
     /// Its volumes.
     pub volumes: VolumeCounts,
     /// Notes of snapshots that its record will not name, since they are not of use and could not be removed.
@@ -175,28 +183,16 @@ pub async fn run(
         selection,
         hooks,
         idle_hooks,
+        actions,
+        idle_actions,
         run,
     } = begun;
     let spec = &request.backup.spec;
 
     let mut results = request.earlier_hooks.results.clone();
-    for problem in idle_hooks {
-        results.warnings.add_ark(problem);
-    }
-    for name in &selection.idle_excludes {
-        results
-            .warnings
-            .add_ark(format!("{name}; nothing was left out because of it"));
-    }
-    for failed in &selection.failed_groups {
-        results.errors.add_ark(format!(
-            "API group {}: {}; its objects, if it has any, are not in this backup. Mend the group, or exclude it with \
-             --exclude-resources '*.{}'",
-            failed.group_version,
-            failed.reason,
-            failed.group(),
-        ));
-    }
+    results.warnings.ark.extend(idle_hooks);
+    results.errors.ark.extend(idle_actions);
+    results.merge(of_selection(&selection));
     let selection = Arc::new(selection);
     let skipped_namespaces = Arc::new(namespaces.excluded);
     let taker = VolumeTaker::new(TakeRequest {
@@ -212,7 +208,15 @@ pub async fn run(
         snapshotters: &request.snapshotters,
         ledger: Arc::clone(&request.snapshot_ledger),
     });
-    let hooks = HookRunner::new(cluster, hooks, Arc::clone(&request.ledger), taker.clone());
+    let pods = discovery.by_group_resource(collect::PODS);
+    let asked = pods.and_then(|pods| actions.for_type(pods));
+    let hooks = HookRunner::new(
+        cluster,
+        hooks,
+        Arc::clone(&request.ledger),
+        (actions.clone(), asked),
+        taker.clone(),
+    );
     let collector = collect::Collector {
         cluster,
         discovery: &discovery,
@@ -220,11 +224,15 @@ pub async fn run(
         skipped_namespaces: &skipped_namespaces,
         limits,
         hooks: &hooks,
+        actions: &actions,
         volumes: &taker,
         progress,
     };
     let making = async {
         taker.settle_earlier(&request.snapshotters).await;
+        for problem in actions.settle_earlier().await {
+            results.warnings.add_ark(problem);
+        }
         let stored = write::store(&run, collector, &mut results).await?;
         if stored.selected == 0 && spec.allow_empty != Some(true) {
             return Err(BackupError::Refused(vec![
@@ -241,12 +249,16 @@ pub async fn run(
         () = cancel.cancelled() => Err(BackupError::Cancelled),
     };
     let complete = match made {
-        Ok((stored, taken)) => complete(&run, request, stored, taken, results, &taker).await,
+        Ok((stored, taken)) => {
+            let made = (stored, taken, actions.counts());
+            complete(&run, request, made, results, &taker).await
+        }
         Err(error) => Err(error),
     };
     if let Err(error) = &complete {
         tracing::debug!(error = %error, "the run is undone");
         hooks.stop().await;
+        actions.discard().await;
         undo(&run, &taker, &request.snapshotters).await;
     }
     complete
@@ -256,8 +268,7 @@ pub async fn run(
 async fn complete(
     run: &Run,
     request: &BackupRequest,
-    stored: write::Stored,
-    taken: Taken,
+    (stored, taken, operations): (write::Stored, Taken, OperationCounts),
     mut results: Results,
     taker: &VolumeTaker,
 ) -> Result<Finished, BackupError> {
@@ -287,6 +298,7 @@ async fn complete(
         results,
         items: stored.items,
         hooks,
+        operations,
         volumes,
         pending: taken.pending,
         taker: taker.clone(),
@@ -307,96 +319,5 @@ async fn undo(run: &Run, taker: &VolumeTaker, snapshotters: &Snapshotters) {
         Err(_) => {
             tracing::warn!("the store does not remove the failed run's parts; they do not count");
         }
-    }
-}
-
-/// A run that may write.
-struct Begun {
-    discovery: Discovery,
-    namespaces: Namespaces,
-    selection: Selection,
-    hooks: Rules,
-    /// Hooks that are for nothing; a sentence each.
-    idle_hooks: Vec<String>,
-    run: Run,
-}
-
-/// Finds out what there is to back up, and marks the run in the location.
-async fn begin(
-    cluster: &Cluster,
-    location: &Location,
-    request: &BackupRequest,
-    limits: ReadLimits,
-) -> Result<Begun, BackupError> {
-    let discovery = cluster.discover().await?;
-    let namespaces = Namespaces::read(cluster, &discovery, limits).await?;
-    let spec = &request.backup.spec;
-    let (hooks, hook_problems) = Rules::new(&spec.hooks, &discovery);
-    let selection = match select::select(spec, &discovery, &namespaces.names) {
-        Ok(selection) if hook_problems.unknown.is_empty() => selection,
-        Ok(_) => return Err(BackupError::Refused(hook_problems.unknown)),
-        Err(mut problems) => {
-            problems.extend(hook_problems.unknown);
-            return Err(BackupError::Refused(problems));
-        }
-    };
-    let can_snapshot = volumes::can_snapshot(&request.snapshotters, spec, &discovery);
-    if spec.snapshot_volumes == Some(true) && !can_snapshot {
-        return Err(BackupError::Refused(vec![
-            "snapshotVolumes is true, but nothing here can snapshot a volume: there is no snapshot location (`ark \
-             snapshot-location create` makes one), and the cluster serves no VolumeSnapshots"
-                .to_owned(),
-        ]));
-    }
-    let name = request.backup.metadata.name.clone().unwrap_or_default();
-    let marker = RunMarker {
-        attempt: request.attempt,
-        backup_uid: request.backup.metadata.uid.clone().unwrap_or_default(),
-        cluster_id: request.cluster_id.clone(),
-        holder: request.holder.clone(),
-        start_timestamp: request.start.to_string(),
-    };
-    match location.begin_run(&name, &marker).await {
-        Ok(run) => Ok(Begun {
-            discovery,
-            namespaces,
-            selection,
-            hooks,
-            idle_hooks: hook_problems.idle,
-            run,
-        }),
-        Err(error) if error.is_name_taken() => Err(BackupError::Refused(vec![error.to_string()])),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// The cluster's namespaces.
-struct Namespaces {
-    names: BTreeSet<String>,
-    /// Those that carry a label which leaves them and their objects out.
-    excluded: BTreeSet<String>,
-}
-
-impl Namespaces {
-    async fn read(
-        cluster: &Cluster,
-        discovery: &Discovery,
-        limits: ReadLimits,
-    ) -> Result<Self, ClusterError> {
-        let mut namespaces = Self {
-            names: BTreeSet::new(),
-            excluded: BTreeSet::new(),
-        };
-        let Some(api_type) = discovery.by_group_resource("namespaces") else {
-            return Ok(namespaces);
-        };
-        read::for_each(cluster, api_type, limits, |item| {
-            if collect::is_excluded(&item.header) {
-                namespaces.excluded.insert(item.header.name.clone());
-            }
-            namespaces.names.insert(item.header.name);
-        })
-        .await?;
-        Ok(namespaces)
     }
 }

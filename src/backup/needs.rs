@@ -39,6 +39,8 @@ pub(crate) struct Needs {
     needed: BTreeMap<&'static str, BTreeSet<Place>>,
     stored: BTreeMap<&'static str, BTreeSet<Place>>,
     accounts: BTreeSet<Place>,
+    /// How many of the accounts bindings have been looked through for.
+    considered: usize,
     custom_types: BTreeSet<String>,
 }
 
@@ -73,9 +75,10 @@ impl Needs {
         }
     }
 
-    /// Returns whether any ServiceAccount is stored, so that bindings have to be looked at.
-    pub(crate) fn has_accounts(&self) -> bool {
-        !self.accounts.is_empty()
+    /// Returns whether ServiceAccounts are stored for which bindings have not been looked at; they count as looked at then.
+    pub(crate) fn takes_new_accounts(&mut self) -> bool {
+        let before = std::mem::replace(&mut self.considered, self.accounts.len());
+        before < self.accounts.len()
     }
 
     /// Notes a binding of the cluster as needed if it names a stored ServiceAccount.
@@ -98,8 +101,16 @@ impl Needs {
         }
     }
 
-    /// Returns what of a type is needed and not stored yet, in the order of the server's keys.
-    pub(crate) fn missing(&self, name: &'static str) -> Vec<Place> {
+    /// Returns what of a type is needed and not stored yet, in the order of the server's keys; each once, whatever comes of
+    /// it.
+    pub(crate) fn take_missing(&mut self, name: &'static str) -> Vec<Place> {
+        let missing = self.missing(name);
+        let stored = self.stored.entry(name).or_default();
+        stored.extend(missing.iter().cloned());
+        missing
+    }
+
+    fn missing(&self, name: &'static str) -> Vec<Place> {
         let empty = BTreeSet::new();
         let stored = self.stored.get(name).unwrap_or(&empty);
         let mut missing: Vec<Place> = match name {
@@ -298,13 +309,24 @@ mod tests {
         let pending = r#"{"spec":{"volumeName":"v"},"status":{"phase":"Pending"}}"#;
         note(&mut needs, "", "persistentvolumeclaims", "n", "c", pending);
         assert!(needs.missing(VOLUMES).is_empty());
+        note(
+            &mut needs,
+            "",
+            "pods",
+            "n",
+            "q",
+            r#"{"spec":{"volumes":[{"name":"x","persistentVolumeClaim":{"claimName":"gone"}}]}}"#,
+        );
+        assert_eq!(needs.take_missing(CLAIMS), [place("n", "gone")]);
+        assert!(needs.take_missing(CLAIMS).is_empty(), "each once");
     }
 
     #[test]
     fn accounts_need_the_bindings_that_name_them() {
         let mut needs = Needs::default();
         note(&mut needs, "", "serviceaccounts", "n", "keeper", "{}");
-        assert!(needs.has_accounts());
+        assert!(needs.takes_new_accounts());
+        assert!(!needs.takes_new_accounts());
         for (name, subject) in [("mine", "keeper"), ("other", "visitor")] {
             let body = format!(
                 r#"{{"subjects":[{{"kind":"ServiceAccount","name":"{subject}","namespace":"n"}}],

@@ -129,8 +129,9 @@ fn write_archive(
     let mut type_fields = TypeFields::default();
     let mut refused = Vec::new();
     while let Some(batch) = batches.blocking_recv() {
-        for item in &batch.items {
-            let entry = batch.entry(&item.header, &mut namespaces);
+        for taken in &batch.items {
+            let entry = batch.entry(taken, &mut namespaces);
+            let item = &taken.item;
             let appended = match entry.body {
                 BodyKind::TypeAdded => {
                     let fields = type_fields.of(&batch.type_key);

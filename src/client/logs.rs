@@ -59,7 +59,7 @@ impl Logged for Backup {
         match phase.unwrap_or_default() {
             BackupPhase::New => Stage::NotBegun,
             BackupPhase::FailedValidation => Stage::Refused,
-            BackupPhase::InProgress => Stage::Running,
+            BackupPhase::InProgress | BackupPhase::WaitingForPluginOperations => Stage::Running,
             BackupPhase::Completed
             | BackupPhase::PartiallyFailed
             | BackupPhase::Failed
@@ -81,7 +81,7 @@ impl Logged for Restore {
         match phase.unwrap_or_default() {
             RestorePhase::New => Stage::NotBegun,
             RestorePhase::FailedValidation => Stage::Refused,
-            RestorePhase::InProgress => Stage::Running,
+            RestorePhase::InProgress | RestorePhase::WaitingForPluginOperations => Stage::Running,
             RestorePhase::Completed
             | RestorePhase::PartiallyFailed
             | RestorePhase::Failed

@@ -10,7 +10,7 @@ use super::flags::{OptionalBool, Problems, SelectionArgs, list, optional_bool, y
 use crate::api::{BackupSpec, ConfigMapRef, duration, names};
 
 /// The flags of [`TemplateArgs`] that shape the spec, by clap's names for them.
-pub(crate) const TEMPLATE_FLAGS: [&str; 14] = [
+pub(crate) const TEMPLATE_FLAGS: [&str; 15] = [
     "include_namespaces",
     "exclude_namespaces",
     "include_resources",
@@ -25,6 +25,7 @@ pub(crate) const TEMPLATE_FLAGS: [&str; 14] = [
     "resource_policies_configmap",
     "volume_policies",
     "csi_snapshot_timeout",
+    "item_operation_timeout",
 ];
 
 /// What to back up, and how.
@@ -63,6 +64,9 @@ pub(crate) struct TemplateArgs {
     /// How long a CSI snapshot may take until it can be used [default: 10m]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     csi_snapshot_timeout: Option<Duration>,
+    /// How long an operation that an item action has begun may take [default: 4h]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    item_operation_timeout: Option<Duration>,
 }
 
 /// What [`TemplateArgs`] mean.
@@ -102,6 +106,7 @@ impl TemplateArgs {
                 .as_ref()
                 .map(|path| problems.take(yaml_file("--volume-policies", path))),
             csi_snapshot_timeout: self.csi_snapshot_timeout.map(duration::format),
+            item_operation_timeout: self.item_operation_timeout.map(duration::format),
             allow_empty: selection.allow_empty,
             ..BackupSpec::default()
         };

@@ -294,6 +294,10 @@ impl Meter {
                 phase
             };
         };
+        if progress.total_operations > 0 {
+            let (ended, all) = (progress.operations_done, progress.total_operations);
+            return format!("{phase}: {ended} of {all} operations of item actions ended");
+        }
         let done = progress.items_done;
         // A server that took the run over counts from the start again.
         let (since, from) = match self.first {
@@ -321,6 +325,7 @@ mod tests {
             progress: Some(Progress {
                 items_done: done,
                 total_items: total,
+                ..Progress::default()
             }),
             ..RunState::default()
         }
@@ -350,6 +355,13 @@ mod tests {
         ] {
             assert_eq!(meter.line(&running(done, total), after(seconds)), line);
         }
+        let mut waiting = running(110, 110);
+        waiting.phase = "WaitingForPluginOperations".into();
+        waiting.progress.as_mut().unwrap().total_operations = 3;
+        assert_eq!(
+            meter.line(&waiting, after(30)),
+            "WaitingForPluginOperations: 0 of 3 operations of item actions ended"
+        );
     }
 
     #[test]
@@ -357,6 +369,7 @@ mod tests {
         for (phase, ended, completed) in [
             (BackupPhase::New, false, false),
             (BackupPhase::InProgress, false, false),
+            (BackupPhase::WaitingForPluginOperations, false, false),
             (BackupPhase::Completed, true, true),
             (BackupPhase::PartiallyFailed, true, false),
             (BackupPhase::Failed, true, false),

@@ -3,7 +3,9 @@
 //! An action says which items it is for, once a run, and is asked about those alone. Items travel as their JSON; whoever
 //! changes one answers with all of it. Work that goes on after the answer has an id, by which it is asked about later.
 
+pub(crate) mod operations;
 mod selector;
+mod set;
 
 use std::fmt;
 use std::time::Duration;
@@ -13,7 +15,9 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 
+pub use self::operations::Stage;
 pub use self::selector::{ItemFilter, ItemSelector};
+pub use self::set::{Actions, Chosen, RunActions, Selective};
 use crate::api::{Backup, Restore};
 
 /// The name of an object.

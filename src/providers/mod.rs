@@ -12,6 +12,7 @@ mod csi;
 mod environment;
 #[cfg(feature = "gcp")]
 mod gcp;
+pub mod ledger;
 mod local;
 #[cfg(any(feature = "aws", feature = "gcp", feature = "azure", feature = "csi"))]
 mod patience;

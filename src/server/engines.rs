@@ -15,12 +15,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::error::chain;
 use crate::api::{
-    Backup, CSI_PROVIDER, HookOwed, Part, Progress, Restore, RestoreCounts, RestoreSpec, Results,
-    SnapshotNote, StorageProviderConfig, VolumeProviderConfig,
+    Backup, CSI_PROVIDER, HookOwed, OperationCounts, Part, Progress, Restore, RestoreCounts,
+    RestoreSpec, Results, SnapshotNote, StorageProviderConfig, VolumeProviderConfig,
 };
 use crate::backup::{BackupError, BackupOptions, BackupRequest, Finished};
-pub(crate) use crate::backup::{HookCounts, HookNotes, Ledger, VolumeCounts};
+pub(crate) use crate::backup::{HookCounts, HookNotes, VolumeCounts};
 use crate::cluster::Cluster;
+pub(crate) use crate::providers::actions::{Actions, RunActions, Stage};
+pub(crate) use crate::providers::ledger::Ledger;
 use crate::providers::snapshotter::VolumeSnapshotter;
 use crate::providers::snapshotters::SnapshotLocation;
 pub(crate) use crate::providers::snapshotters::Snapshotters;
@@ -448,6 +450,7 @@ pub(crate) struct BackupRun<'a> {
     pub(crate) ledger: Arc<dyn Ledger<HookOwed>>,
     pub(crate) snapshot_ledger: Arc<dyn Ledger<SnapshotNote>>,
     pub(crate) snapshotters: &'a Snapshotters,
+    pub(crate) actions: RunActions,
     pub(crate) earlier_hooks: HookNotes,
 }
 
@@ -488,6 +491,10 @@ impl StoredBackup {
 
     pub(crate) fn volumes(&self) -> VolumeCounts {
         self.finished.volumes
+    }
+
+    pub(crate) fn operations(&self) -> OperationCounts {
+        self.finished.operations
     }
 
     /// Returns the notes of snapshots that its record will not name.
@@ -553,6 +560,7 @@ pub(crate) async fn backup(
         ledger: Arc::clone(&run.ledger),
         snapshotters: run.snapshotters.clone(),
         snapshot_ledger: Arc::clone(&run.snapshot_ledger),
+        actions: run.actions.clone(),
         earlier_hooks: run.earlier_hooks.clone(),
     };
     let options = BackupOptions::default();
@@ -587,6 +595,13 @@ pub(crate) async fn remove_pending_snapshots(
         .as_ref()
         .map(|status| status.snapshots_pending.clone());
     crate::backup::remove_pending(snapshotters, notes.unwrap_or_default()).await
+}
+
+/// Cancels the operations that a run which died has begun, as its Backup's status says.
+pub(crate) async fn cancel_operations(actions: &Actions, backup: &Backup) {
+    for problem in crate::backup::cancel_operations(actions, backup).await {
+        tracing::warn!(problem, "an operation goes on, and nobody waits for it");
+    }
 }
 
 /// Runs the post hooks that a run which died owed, as its Backup's status says.

@@ -153,7 +153,7 @@ fn of_backup(status: &BackupStatus) -> Option<Happening> {
             "Deleting",
             "the backup and what is stored of it are being removed",
         )),
-        BackupPhase::New | BackupPhase::Other(_) => None,
+        BackupPhase::New | BackupPhase::WaitingForPluginOperations | BackupPhase::Other(_) => None,
     }
 }
 
@@ -197,7 +197,9 @@ fn of_restore(backup: &str, status: &RestoreStatus) -> Option<Happening> {
             "FailedValidation",
             status.validation_errors.join("; "),
         )),
-        RestorePhase::New | RestorePhase::Other(_) => None,
+        RestorePhase::New | RestorePhase::WaitingForPluginOperations | RestorePhase::Other(_) => {
+            None
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod actions;
 mod bad_input;
 mod broken_group;
 mod bulk;
@@ -38,6 +39,7 @@ mod quick_start;
 mod rbac;
 mod retries;
 mod schedules;
+mod scripted;
 mod selectors;
 mod snapshot_kills;
 mod snapshots;

@@ -2,7 +2,7 @@
 //!
 //! [`rules`] decides which hooks a pod has, from the Backup's spec and the pod's annotations. [`run`] runs them around
 //! each pod, some pods side by side; the pods wait in the [`queue`] while everything else is read. What a dead server
-//! still owed, [`owed`] makes up for; the [ledger](super::ledger) is how it knows.
+//! still owed, [`owed`] makes up for; the [ledger](crate::providers::ledger) is how it knows.
 
 mod annotations;
 mod owed;

@@ -7,6 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::HookNotes;
 use super::run::{HookRunner, Hooked};
+use crate::backup::actions::Acted;
 use crate::cluster::{Item, ItemHeader};
 
 /// Bytes of pods that may wait for their hooks while everything else is being stored.
@@ -91,7 +92,10 @@ impl<'a> HookedPods<'a> {
                     first.name
                 ),
             );
-            Hooked { pod: None, notes }
+            Hooked {
+                acted: Acted::default(),
+                notes,
+            }
         }))
     }
 }

@@ -13,13 +13,15 @@ use tracing::Instrument as _;
 
 use super::{Hook, HookNotes, Phase, PodHooks, Rules};
 use crate::api::{HookErrorMode, HookOwed};
-use crate::backup::ledger::{Account, Ledger};
+use crate::backup::actions::{Acted, ForType, ItemActions, Pass};
 use crate::backup::volumes::VolumeTaker;
 use crate::cluster::{Cluster, ClusterError, Exec, ExecEnd, Item, ItemHeader, ProcessEnd};
+use crate::providers::ledger::{Account, Ledger};
 
 /// Pods whose hooks run at the same time.
 pub(super) const PODS_AT_ONCE: usize = 8;
-/// How long the volumes of a pod may take to be snapshot between its pre and its post hooks.
+/// How long the volumes of a pod may take to be snapshot between its pre and its post hooks, and how long item actions may
+/// take before that.
 const LONGEST_HOLD: Duration = Duration::from_mins(5);
 /// The pause before a post hook that could not be begun is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -35,6 +37,9 @@ pub(crate) struct HookRunner {
 struct Work {
     cluster: Cluster,
     rules: Rules,
+    actions: ItemActions,
+    /// What actions are asked about pods.
+    asked: Option<ForType>,
     volumes: VolumeTaker,
     account: Account<HookOwed>,
     slots: Semaphore,
@@ -44,8 +49,8 @@ struct Work {
 /// A pod whose hooks have run.
 #[derive(Debug)]
 pub(crate) struct Hooked {
-    /// The pod, if it is to be saved.
-    pub(crate) pod: Option<Item>,
+    /// What item actions said of it, and the pod, if it is to be saved.
+    pub(crate) acted: Acted,
     /// What came of the hooks.
     pub(crate) notes: HookNotes,
 }
@@ -55,11 +60,14 @@ impl HookRunner {
         cluster: &Cluster,
         rules: Rules,
         ledger: Arc<dyn Ledger<HookOwed>>,
+        (actions, asked): (ItemActions, Option<ForType>),
         volumes: VolumeTaker,
     ) -> Self {
         let work = Work {
             cluster: cluster.clone(),
             rules,
+            actions,
+            asked,
             volumes,
             account: Account::new(ledger, Vec::new()),
             slots: Semaphore::new(PODS_AT_ONCE),
@@ -106,23 +114,17 @@ impl Work {
             slot = self.slots.acquire() => slot.ok(),
         };
         let Some(_slot) = taken else {
-            return Hooked { pod: None, notes };
+            return Hooked {
+                acted: Acted::default(),
+                notes,
+            };
         };
-        let claims = self.volumes.claims_of(&pod);
-        let kept = self.hook(&pod.header, &hooks, claims, &mut notes).await;
-        Hooked {
-            pod: kept.then_some(pod),
-            notes,
-        }
+        let acted = self.hook(pod, &hooks, &mut notes).await;
+        Hooked { acted, notes }
     }
 
-    async fn hook(
-        &self,
-        pod: &ItemHeader,
-        hooks: &PodHooks,
-        claims: Vec<String>,
-        notes: &mut HookNotes,
-    ) -> bool {
+    async fn hook(&self, item: Item, hooks: &PodHooks, notes: &mut HookNotes) -> Acted {
+        let pod = &item.header.clone();
         for problem in &hooks.problems {
             let text = format!("pods {}: {problem}", pod.name);
             notes.results.warnings.add(Some(&pod.namespace), text);
@@ -142,7 +144,7 @@ impl Work {
                     pod.name
                 ),
             );
-            return false;
+            return Acted::default();
         }
         let mut runner = PodRunner {
             cluster: &self.cluster,
@@ -151,17 +153,25 @@ impl Work {
             notes,
         };
         let before = runner.run_pre(&hooks.pre, &self.stop).await;
-        let kept = match before {
-            Ran::Passed | Ran::Failed => {
-                // After a failure its volumes are as they are; they are taken with those of no pod.
-                if before == Ran::Passed && !claims.is_empty() {
+        let acted = match before {
+            Ran::Passed => {
+                let claims = self.volumes.claims_of(&item);
+                let mut acted = self.act(item).await;
+                // Those of a pod that is not saved are taken with those of no pod, as they are then.
+                if acted.taken.is_some() && !claims.is_empty() {
                     self.take_volumes(pod, claims, runner.notes).await;
                 }
-                let after = runner.run_post(&hooks.post).await;
-                before != Ran::Failed && after != Ran::Failed
+                if runner.run_post(&hooks.post).await == Ran::Failed {
+                    acted.taken = None;
+                }
+                acted
+            }
+            Ran::Failed => {
+                runner.run_post(&hooks.post).await;
+                Acted::default()
             }
             // As everything else that goes while the backup runs, it is stored as it was listed.
-            Ran::PodGone => true,
+            Ran::PodGone => self.act(item).await,
         };
         if owes && let Err(error) = self.account.paid(std::slice::from_ref(&owed)).await {
             tracing::warn!(
@@ -171,7 +181,33 @@ impl Work {
                 "it could not be noted that the post hooks have run; another server may run them again"
             );
         }
-        kept
+        acted
+    }
+
+    /// Has item actions look at a pod, but not for ever.
+    async fn act(&self, pod: Item) -> Acted {
+        let Some(asked) = self
+            .asked
+            .as_ref()
+            .filter(|asked| self.actions.are_for(asked, &pod))
+        else {
+            return Acted::as_served(pod);
+        };
+        let (namespace, name) = (pod.header.namespace.clone(), pod.header.name.clone());
+        let acting = self.actions.act(asked, pod, Pass::First);
+        let acted = tokio::time::timeout(LONGEST_HOLD, acting).await;
+        acted.unwrap_or_else(|_| {
+            let limit = crate::api::duration::format(LONGEST_HOLD);
+            let mut acted = Acted::default();
+            acted.results.errors.add(
+                Some(&namespace),
+                format!(
+                    "pods {name}: item actions had not ended after {limit}, and its post hooks could not wait; it is not \
+                     in this backup"
+                ),
+            );
+            acted
+        })
     }
 
     /// Has the volumes of a pod snapshot, and waits until they may change again, but not for ever: somebody may be waiting

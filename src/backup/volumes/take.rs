@@ -25,10 +25,10 @@ use crate::api::{
     VolumeSnapshotSpec, VolumeSnapshotStatus, names,
 };
 use crate::backup::collect::is_excluded;
-use crate::backup::ledger::{Account, Ledger};
 use crate::backup::needs::{CLAIMS, VOLUMES};
 use crate::backup::select::Selection;
 use crate::cluster::{ApiType, Cluster, Discovery, Item, ItemHeader};
+use crate::providers::ledger::{Account, Ledger};
 use crate::providers::snapshotter::{
     Fit, SnapshotError, SnapshotErrorKind, SnapshotId, SnapshotRequest, Volume, VolumeHandle,
     VolumeInfo, VolumeSnapshotter, tags,
@@ -243,7 +243,7 @@ impl VolumeTaker {
     }
 
     /// Begins to take the volumes that no pod has asked for, and waits until all have been taken.
-    pub(super) async fn take_the_rest(&self) {
+    pub(crate) async fn take_the_rest(&self) {
         let volumes: Vec<String> = self.work.state().volumes.keys().cloned().collect();
         for volume in volumes {
             let work = Arc::clone(&self.work);

@@ -62,6 +62,9 @@ pub(super) fn spec(lines: &mut Lines, depth: usize, spec: &BackupSpec) {
     volumes::policies(lines, depth, spec);
     lines.gap();
     lines.nested(depth, "TTL", &table::ttl(spec.ttl.as_deref()));
+    if let Some(timeout) = &spec.item_operation_timeout {
+        lines.nested(depth, "Item operation timeout", timeout);
+    }
     lines.gap();
     hooks(lines, depth, &spec.hooks);
 }
@@ -147,6 +150,11 @@ fn outcome(lines: &mut Lines, backup: &Backup, status: &BackupStatus, found: &Fo
         );
     }
     lines.progress(status.progress.as_ref());
+    lines.operations(
+        status.backup_item_operations_attempted,
+        status.backup_item_operations_completed,
+        status.backup_item_operations_failed,
+    );
     lines.gap();
     let expiration = table::expiration(backup).map(table::timestamp);
     lines.field("Expiration", expiration.as_deref().unwrap_or("<n/a>"));

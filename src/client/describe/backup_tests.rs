@@ -43,6 +43,8 @@ fn a_running_backup() {
         progress: Some(Progress {
             items_done: 120,
             total_items: 500,
+            operations_done: 1,
+            total_operations: 2,
         }),
         run: Some(RunHolder {
             holder: "ark-0".into(),
@@ -51,8 +53,9 @@ fn a_running_backup() {
         ..BackupStatus::default()
     });
     let text = backup(&running, &Found::NotRead, &Found::NotRead, &[]).unwrap();
-    assert!(text.contains("Run by:     ark-0 (attempt 2)\n"), "{text}");
-    assert!(text.contains("Progress:   120 of 500 items\n"), "{text}");
+    assert!(text.contains("Run by:      ark-0 (attempt 2)\n"), "{text}");
+    assert!(text.contains("Progress:    120 of 500 items\n"), "{text}");
+    assert!(text.contains("Operations:  1 of 2 ended\n"), "{text}");
 }
 
 #[test]
@@ -116,6 +119,9 @@ fn a_backup_with_everything() {
         completion_timestamp: Some(at("2017-07-27T20:06:00Z")),
         warnings: Some(2),
         errors: Some(1),
+        backup_item_operations_attempted: Some(3),
+        backup_item_operations_completed: Some(2),
+        backup_item_operations_failed: Some(1),
         hooks_attempted: Some(4),
         hooks_failed: Some(1),
         hooks_owed: vec![HookOwed {
@@ -125,6 +131,7 @@ fn a_backup_with_everything() {
         progress: Some(Progress {
             items_done: 500,
             total_items: 500,
+            ..Progress::default()
         }),
         parts: vec![Part {
             key: "backups/nginx-backup/nginx-backup-1.tar.zst".into(),

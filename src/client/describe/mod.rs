@@ -116,6 +116,25 @@ impl Lines {
             )
         });
         self.field("Progress", text.as_deref().unwrap_or("<n/a>"));
+        if let Some(progress) = progress.filter(|progress| progress.total_operations > 0) {
+            let text = format!(
+                "{} of {} ended",
+                progress.operations_done, progress.total_operations
+            );
+            self.field("Operations", &text);
+        }
+    }
+
+    /// Adds how many operations of item actions there were, if there were any.
+    fn operations(&mut self, attempted: Option<u64>, completed: Option<u64>, failed: Option<u64>) {
+        if let Some(attempted) = attempted.filter(|attempted| *attempted > 0) {
+            let text = format!(
+                "{} of {attempted} completed, {} failed",
+                completed.unwrap_or(0),
+                failed.unwrap_or(0)
+            );
+            self.field("Operations", &text);
+        }
     }
 }
 

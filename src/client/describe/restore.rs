@@ -76,6 +76,11 @@ pub(crate) fn restore(restore: &Restore, found: &Found) -> anyhow::Result<String
         );
     }
     lines.progress(status.progress.as_ref());
+    lines.operations(
+        status.restore_item_operations_attempted,
+        status.restore_item_operations_completed,
+        status.restore_item_operations_failed,
+    );
     if let Some(counts) = &status.counts {
         lines.field("Objects", &counts_line(counts));
     }
@@ -111,6 +116,9 @@ fn changes(lines: &mut Lines, spec: &RestoreSpec) {
             "Resource modifiers",
             &format!("ConfigMap {}", reference.name),
         );
+    }
+    if let Some(timeout) = &spec.item_operation_timeout {
+        lines.field("Item operation timeout", timeout);
     }
     if let Some(modifiers) = &spec.resource_modifiers {
         let count = modifiers.resource_modifier_rules.len();

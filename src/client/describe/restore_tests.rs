@@ -43,6 +43,7 @@ fn a_restore_with_errors() {
         progress: Some(Progress {
             items_done: 40,
             total_items: 40,
+            ..Progress::default()
         }),
         ..RestoreStatus::default()
     });

@@ -1,6 +1,7 @@
 //! `ark restore create`: asks for a restore.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
@@ -9,7 +10,7 @@ use kube::ResourceExt;
 
 use crate::api::{
     Backup, ConfigMapRef, NamespaceReference, Restore, RestoreSpec, RestoreStatusSpec, Schedule,
-    names, selector, validate,
+    duration, names, selector, validate,
 };
 use crate::client::context::Context;
 use crate::client::download::{DownloadArgs, Downloads};
@@ -49,6 +50,9 @@ pub struct RestoreCreateArgs {
     /// Give claims whose data does not come from a snapshot new, empty volumes
     #[arg(long)]
     empty_volumes: bool,
+    /// How long an operation that an item action has begun may take [default: 4h]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    item_operation_timeout: Option<Duration>,
     /// Do not label restored objects with the names of the restore and its backup
     #[arg(long)]
     no_labels: bool,
@@ -253,6 +257,7 @@ fn request(args: &RestoreCreateArgs, namespace: &str, now: Timestamp) -> anyhow:
         label_selector: selection.label_selector,
         restore_pvs: args.restore_volumes.and_then(|given| given.0),
         empty_volumes: args.empty_volumes.then_some(true),
+        item_operation_timeout: args.item_operation_timeout.map(duration::format),
         include_cluster_resources: selection.include_cluster_resources,
         label_restored: args.no_labels.then_some(false),
         allow_empty: selection.allow_empty,

@@ -31,25 +31,27 @@ impl ItemSelector {
         }
     }
 
-    /// Looks the types up: `resolve` returns a type's full name, `<resource>.<group>` or `<resource>`, for any of its
-    /// names, and `None` for a type that the cluster does not have.
+    /// Looks the types up: `resolve` returns the full names, `<resource>.<group>` or `<resource>`, of the types that any
+    /// name of a type means, and nothing for a type that is not there.
     ///
     /// A selector whose types the cluster does not have is for nothing. (Ark took it as being for everything.)
     ///
     /// # Errors
     /// A sentence: the labels cannot be read.
-    pub fn resolve(&self, resolve: impl Fn(&str) -> Option<String>) -> Result<ItemFilter, String> {
+    pub fn resolve<Names: IntoIterator<Item = String>>(
+        &self,
+        resolve: impl Fn(&str) -> Names,
+    ) -> Result<ItemFilter, String> {
         let known = |names: &[String]| -> Vec<String> {
-            names
-                .iter()
-                .filter_map(|name| {
-                    if name == "*" {
-                        Some(name.clone())
-                    } else {
-                        resolve(name)
-                    }
-                })
-                .collect()
+            let mut known = Vec::new();
+            for name in names {
+                if name == "*" {
+                    known.push(name.clone());
+                } else {
+                    known.extend(resolve(name));
+                }
+            }
+            known
         };
         let included = known(&self.included_resources);
         let labels = if self.labels.trim().is_empty() {
@@ -76,9 +78,13 @@ pub struct ItemFilter {
 }
 
 impl ItemFilter {
-    /// Returns whether it can be for any object of a type, by the type's full name.
-    pub fn takes_type(&self, group_resource: &str) -> bool {
-        !self.nothing && self.types.includes(group_resource)
+    /// Returns whether it can be for any object of a type, by the type's full name; by all of them where it has several,
+    /// as it may in a backup and in the cluster.
+    pub fn takes_type(&self, group_resources: &[&str]) -> bool {
+        let excluded = self.types.excluded();
+        !self.nothing
+            && !group_resources.iter().any(|name| excluded.contains(*name))
+            && group_resources.iter().any(|name| self.types.includes(name))
     }
 
     /// Returns whether it can be for any object of a namespace; an empty one stands for the cluster's own.
@@ -90,16 +96,9 @@ impl ItemFilter {
         }
     }
 
-    /// Returns whether it is for an object.
-    pub fn takes(
-        &self,
-        group_resource: &str,
-        namespace: &str,
-        labels: &BTreeMap<String, String>,
-    ) -> bool {
-        self.takes_type(group_resource)
-            && self.takes_namespace(namespace)
-            && labels::matches(self.labels.as_ref(), labels)
+    /// Returns whether it is for an object of a type that it [can be for](Self::takes_type).
+    pub fn takes_object(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
+        self.takes_namespace(namespace) && labels::matches(self.labels.as_ref(), labels)
     }
 }
 
@@ -164,10 +163,30 @@ mod tests {
             let filter = selector.resolve(resolve).unwrap();
             let labels = [("app".to_owned(), app.to_owned())].into();
             assert_eq!(
-                filter.takes(resource, namespace, &labels),
+                filter.takes_type(&[resource]) && filter.takes_object(namespace, &labels),
                 expected,
                 "{selector:?} {resource} {namespace:?} {app}"
             );
+        }
+    }
+
+    #[test]
+    fn a_type_of_two_names_is_left_out_by_either() {
+        let old_and_new = &["ingresses.extensions", "ingresses.networking.k8s.io"][..];
+        for (included, excluded, expected) in [
+            (&["ingresses.extensions"][..], &[][..], true),
+            (&["ingresses.networking.k8s.io"], &[], true),
+            (&[], &["ingresses.extensions"], false),
+            (&[], &["ingresses.networking.k8s.io"], false),
+            (&["pods"], &[], false),
+        ] {
+            let selector = ItemSelector {
+                included_resources: list(included),
+                excluded_resources: list(excluded),
+                ..ItemSelector::default()
+            };
+            let filter = selector.resolve(|name| vec![name.to_owned()]).unwrap();
+            assert_eq!(filter.takes_type(old_and_new), expected, "{selector:?}");
         }
     }
 

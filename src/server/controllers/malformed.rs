@@ -56,7 +56,10 @@ fn is_open(status: Option<&Value>) -> bool {
     let phase = status
         .and_then(|status| status.get("phase"))
         .and_then(Value::as_str);
-    matches!(phase, None | Some("" | "New" | "InProgress" | "Enabled"))
+    matches!(
+        phase,
+        None | Some("" | "New" | "InProgress" | "WaitingForPluginOperations" | "Enabled")
+    )
 }
 
 #[cfg(test)]
@@ -71,6 +74,7 @@ mod tests {
             (Some(json!({"phase": 5})), true),
             (Some(json!({"phase": ""})), true),
             (Some(json!({"phase": "InProgress"})), true),
+            (Some(json!({"phase": "WaitingForPluginOperations"})), true),
             (Some(json!({"phase": "Enabled"})), true),
             (Some(json!({"phase": "FailedValidation"})), false),
             (Some(json!({"phase": "Completed"})), false),

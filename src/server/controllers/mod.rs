@@ -7,6 +7,7 @@ pub(crate) mod deletion;
 pub(crate) mod dispatch;
 pub(crate) mod download;
 pub(crate) mod expiry;
+mod ledger;
 mod malformed;
 pub(crate) mod restore;
 pub(crate) mod schedule;
@@ -27,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
 use super::downloads::Downloads;
-use super::engines::{self, Snapshotters};
+use super::engines::{self, Actions, Snapshotters};
 use super::events::Events;
 use super::leader::Term;
 use super::metrics::Metrics;
@@ -88,6 +89,15 @@ impl Context {
             .into_iter()
             .map(|(name, place)| (name, place.provider.clone(), place.snapshotter.clone()));
         engines::snapshotters(places, &self.cluster, csi_timeout)
+    }
+
+    /// Returns the item actions that there are now.
+    #[allow(
+        clippy::unused_async,
+        reason = "plugins are asked for theirs as soon as there are plugins"
+    )]
+    pub(crate) async fn actions(&self) -> Actions {
+        Actions::default()
     }
 }
 

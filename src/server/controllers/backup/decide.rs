@@ -66,7 +66,7 @@ pub(crate) fn decide(backup: &Backup, location: &Location<'_>) -> Decision {
     let in_progress = match status.phase {
         _ if deleting => return Decision::Nothing,
         BackupPhase::New => false,
-        BackupPhase::InProgress => true,
+        BackupPhase::InProgress | BackupPhase::WaitingForPluginOperations => true,
         BackupPhase::FailedValidation
         | BackupPhase::Completed
         | BackupPhase::PartiallyFailed
@@ -293,6 +293,12 @@ pub(crate) fn taken(
             .as_ref()
             .map(|status| status.snapshots_pending.clone())
             .unwrap_or_default(),
+        // And to be cancelled.
+        operations_pending: backup
+            .status
+            .as_ref()
+            .map(|status| status.operations_pending.clone())
+            .unwrap_or_default(),
         ..BackupStatus::default()
     }
 }
@@ -318,8 +324,10 @@ pub(crate) fn finished(
         progress: Some(Progress {
             items_done: items,
             total_items: items,
+            ..Progress::default()
         }),
         parts,
+        operations_pending: Vec::new(),
         ..taken.clone()
     }
 }
@@ -330,6 +338,7 @@ pub(crate) fn failed(before: &BackupStatus, reason: String, now: Timestamp) -> B
         phase: BackupPhase::Failed,
         failure_reason: Some(reason),
         completion_timestamp: Some(Time(now)),
+        operations_pending: Vec::new(),
         ..before.clone()
     }
 }

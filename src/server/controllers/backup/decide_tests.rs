@@ -38,7 +38,7 @@ fn word(decision: &Decision) -> &'static str {
 
 #[test]
 fn decisions() {
-    use BackupPhase::{Completed, Deleting, Failed, InProgress, New};
+    use BackupPhase::{Completed, Deleting, Failed, InProgress, New, WaitingForPluginOperations};
     let reasons = ["no bucket".to_owned()];
     let ours = backup("1", Completed, 1);
     let other = backup("9", Completed, 1);
@@ -54,6 +54,8 @@ fn decisions() {
         (InProgress, 2, &free, "run 3"),
         (InProgress, 3, &free, "fail"),
         (InProgress, 0, &free, "run 2"),
+        (WaitingForPluginOperations, 1, &free, "run 2"),
+        (WaitingForPluginOperations, 1, &Location::Unknown, "nothing"),
         (InProgress, 1, &Location::Unknown, "nothing"),
         (InProgress, 1, &Location::RestoreOnly, "nothing"),
         (InProgress, 3, &Location::Unusable(&reasons), "nothing"),
@@ -152,6 +154,22 @@ fn endings() {
     let status = failed(&taken, "why".into(), now);
     assert_eq!(status.phase, BackupPhase::Failed);
     assert!(status.start_timestamp.is_some());
+}
+
+#[test]
+fn operations_of_an_earlier_attempt_are_known_to_the_next_and_to_nobody_after() {
+    let mut before = backup("1", BackupPhase::WaitingForPluginOperations, 1);
+    let left = vec![crate::api::OperationNote::default()];
+    before.status.as_mut().unwrap().operations_pending = left.clone();
+    let now = Timestamp::UNIX_EPOCH;
+    let taken = taken(&before, "me", 2, "cluster", now);
+    assert_eq!(taken.operations_pending, left);
+    let ends = [
+        finished(&taken, Vec::new(), 0, 0, 1, now),
+        failed(&taken, "why".into(), now),
+        refused(&before, Vec::new(), now),
+    ];
+    assert!(ends.iter().all(|end| end.operations_pending.is_empty()));
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Post hooks that are owed: the list in a Backup's status, and what is done about one that a dead server left.
 
 use super::Backups;
-use super::ledger::StatusLedger;
-use crate::api::{Backup, BackupPhase, HookOwed};
+use crate::api::{Backup, HookOwed};
 use crate::server::controllers::dispatch::{Outcome, Task};
+use crate::server::controllers::ledger::RunStatus;
 use crate::server::engines::{self, HookNotes, Ledger as _};
 use crate::server::leader::Term;
 use crate::server::status::{self, Read};
@@ -13,9 +13,10 @@ pub(super) const HOOKS_OWED: &str = "hooksOwed";
 
 /// Returns whether a Backup's status lists post hooks that a server which died owed.
 pub(super) fn are_owed(backup: &Backup) -> bool {
-    backup.status.as_ref().is_some_and(|status| {
-        status.phase == BackupPhase::InProgress && !status.hooks_owed.is_empty()
-    })
+    backup
+        .status
+        .as_ref()
+        .is_some_and(|status| status.phase.is_running() && !status.hooks_owed.is_empty())
 }
 
 impl Backups {
@@ -44,13 +45,8 @@ impl Backups {
             );
             Outcome::Retry
         })?;
-        let ledger = StatusLedger {
-            api: context.apis.backups.clone(),
-            name: task.name.clone(),
-            uid: task.uid.clone(),
-            run: read.object.status.and_then(|status| status.run),
-            field: HOOKS_OWED,
-        };
+        let run = read.object.status.and_then(|status| status.run);
+        let ledger = RunStatus::of(&context.apis.backups, task, run.as_ref()).list(HOOKS_OWED);
         if let Err(error) = ledger.write(Vec::<HookOwed>::new()).await {
             tracing::warn!(
                 backup = task.name,

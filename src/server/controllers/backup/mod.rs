@@ -2,7 +2,6 @@
 
 pub(crate) mod decide;
 mod hooks;
-mod ledger;
 mod snapshots;
 
 use std::sync::Arc;
@@ -16,10 +15,13 @@ use self::snapshots::Unruled;
 use super::Context;
 use super::attend::attend;
 use super::dispatch::{Controller, Outcome, Task};
+use super::ledger::{OPERATIONS_PENDING, RunStatus};
 use super::malformed;
 use crate::api::error::chain;
 use crate::api::{Backup, BackupPhase, BackupStatus, Progress};
-use crate::server::engines::{self, BackupRun, CommitError, HookNotes, RunError, StoredBackup};
+use crate::server::engines::{
+    self, BackupRun, CommitError, HookNotes, RunActions, RunError, StoredBackup,
+};
 use crate::server::leader::{Standing, Term};
 use crate::server::metrics::Ending;
 use crate::server::run_log::RunLog;
@@ -65,7 +67,7 @@ impl Controller for Backups {
         match backup.status.as_ref().map(|status| &status.phase) {
             // What sync made gets its status from sync.
             None | Some(BackupPhase::New) => !decide::is_synced(backup),
-            Some(phase) => *phase == BackupPhase::InProgress,
+            Some(phase) => phase.is_running(),
         }
     }
 
@@ -177,6 +179,8 @@ impl Backups {
                 self.context
                     .metrics
                     .backup_ends(backup.schedule().unwrap_or_default(), Ending::Failure);
+                let actions = self.context.actions().await;
+                engines::cancel_operations(&actions, backup).await;
                 BackupStatus {
                     snapshots_pending: self.remove_pending(backup).await,
                     ..decide::failed(&status, reason, self.context.clock.now())
@@ -199,7 +203,7 @@ impl Backups {
         let in_progress = backup
             .status
             .as_ref()
-            .is_some_and(|status| status.phase == BackupPhase::InProgress);
+            .is_some_and(|status| status.phase.is_running());
         let record;
         let reasons;
         let whereabouts = world.find(location_of(backup));
@@ -336,6 +340,7 @@ impl Backups {
             .map_or_else(|| context.clock.now(), |time| time.0);
         let csi_timeout = backup.spec.csi_snapshot_timeout.clone();
         let snapshotters = context.snapshotters(csi_timeout.as_deref());
+        let own = RunStatus::of(&context.apis.backups, run.task, run.status.run.as_ref());
         let request = BackupRun {
             cluster: &context.cluster,
             location: &run.place.location,
@@ -344,22 +349,26 @@ impl Backups {
             holder: &context.identity,
             cluster_id: &context.cluster_id,
             start,
-            ledger: Arc::new(run.ledger(&context.apis.backups, hooks::HOOKS_OWED)),
-            snapshot_ledger: Arc::new(
-                run.ledger(&context.apis.backups, snapshots::SNAPSHOTS_PENDING),
-            ),
+            ledger: Arc::new(own.list(hooks::HOOKS_OWED)),
+            snapshot_ledger: Arc::new(own.list(snapshots::SNAPSHOTS_PENDING)),
             snapshotters: &snapshotters,
+            actions: RunActions {
+                actions: context.actions().await,
+                ledger: Arc::new(own.list(OPERATIONS_PENDING)),
+                stage: Arc::new(own),
+            },
             earlier_hooks: run.earlier_hooks.clone(),
         };
         let engine = engines::backup(&request, &progress, &cancel);
-        attend(
+        // Large, and within many others.
+        Box::pin(attend(
             engine,
             &context.apis.backups,
             &context.watched.backups,
             run.task,
             seen,
             &cancel,
-        )
+        ))
         .await
     }
 
@@ -403,6 +412,12 @@ impl Backups {
         }
         status.volumes_skipped = some(volumes.skipped);
         status.snapshots_pending = stored.pending().to_vec();
+        let operations = stored.operations();
+        if operations.attempted > 0 {
+            status.backup_item_operations_attempted = Some(operations.attempted);
+            status.backup_item_operations_completed = Some(operations.completed);
+            status.backup_item_operations_failed = Some(operations.failed);
+        }
         let record = record(run.backup, &status);
         let committed = stored.commit(&record).await;
         let Err(error) = committed else {

@@ -181,8 +181,9 @@ fn wait(name: &str, lock: Lock) -> Decision {
 }
 
 fn in_use(backup: &Backup, name: &str) -> Option<String> {
-    let phase = backup.status.as_ref().map(|status| &status.phase);
-    (phase == Some(&BackupPhase::InProgress))
+    let status = backup.status.as_ref();
+    status
+        .is_some_and(|status| status.phase.is_running())
         .then(|| format!("backup {name} is in progress; delete it when it is finished"))
 }
 

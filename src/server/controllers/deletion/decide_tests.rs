@@ -154,9 +154,14 @@ fn a_locked_backup_stays_until_then() {
         foreign: false,
         lock: Some(Lock::Held),
     };
-    let running = backup("1", BackupPhase::InProgress);
-    let decision = decide(&request(New, None), Some(&running), &[], location, now());
-    assert_eq!(word(&decision), "process");
+    for phase in [
+        BackupPhase::InProgress,
+        BackupPhase::WaitingForPluginOperations,
+    ] {
+        let running = backup("1", phase);
+        let decision = decide(&request(New, None), Some(&running), &[], location, now());
+        assert_eq!(word(&decision), "process");
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ use super::malformed;
 use crate::api::error::chain;
 use crate::api::{
     Backup, BackupPhase, DeleteBackupRequest, DeleteBackupRequestPhase as Phase,
-    DeleteBackupRequestStatus, Restore, RestorePhase, labels, names,
+    DeleteBackupRequestStatus, Restore, labels, names,
 };
 use crate::server::engines::{self, Removal};
 use crate::server::events::Happening;
@@ -298,7 +298,7 @@ impl Deletions {
                     restore
                         .status
                         .as_ref()
-                        .is_some_and(|status| status.phase == RestorePhase::InProgress)
+                        .is_some_and(|status| status.phase.is_running())
                 });
                 (name, entry.uid, running)
             })

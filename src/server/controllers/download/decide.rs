@@ -146,7 +146,9 @@ impl Run {
         let status = backup.status.clone().unwrap_or_default();
         match status.phase {
             BackupPhase::New => Self::New,
-            BackupPhase::InProgress => Self::held(status.run, identity),
+            BackupPhase::InProgress | BackupPhase::WaitingForPluginOperations => {
+                Self::held(status.run, identity)
+            }
             BackupPhase::FailedValidation => Self::Refused(status.validation_errors.join("; ")),
             BackupPhase::Failed => Self::Failed(status.failure_reason.unwrap_or_default()),
             BackupPhase::Completed
@@ -161,7 +163,9 @@ impl Run {
         let status = restore.status.clone().unwrap_or_default();
         match status.phase {
             RestorePhase::New => Self::New,
-            RestorePhase::InProgress => Self::held(status.run, identity),
+            RestorePhase::InProgress | RestorePhase::WaitingForPluginOperations => {
+                Self::held(status.run, identity)
+            }
             RestorePhase::FailedValidation => Self::Refused(status.validation_errors.join("; ")),
             RestorePhase::Failed => Self::Failed(status.failure_reason.unwrap_or_default()),
             RestorePhase::Completed | RestorePhase::PartiallyFailed | RestorePhase::Other(_) => {

@@ -116,6 +116,7 @@ fn runs_are_seen_from_one_server() {
     for (phase, holder, expected) in [
         (BackupPhase::New, "", Run::New),
         (BackupPhase::InProgress, "me", Run::Here),
+        (BackupPhase::WaitingForPluginOperations, "me", Run::Here),
         (
             BackupPhase::InProgress,
             "them",

@@ -136,6 +136,7 @@ fn is_debris(left: &Leftover, state: &State, now: Timestamp) -> bool {
             | BackupPhase::PartiallyFailed
             | BackupPhase::New
             | BackupPhase::InProgress
+            | BackupPhase::WaitingForPluginOperations
             | BackupPhase::Deleting
             | BackupPhase::Other(_) => return false,
         },
@@ -171,6 +172,11 @@ mod tests {
             (State::Known(New), false, None),
             (State::Known(InProgress), false, None),
             (State::Known(InProgress), true, None),
+            (
+                State::Known(BackupPhase::WaitingForPluginOperations),
+                true,
+                None,
+            ),
             (State::Known(Deleting), false, None),
             (State::Known(Failed), false, Some(day)),
             (State::Known(FailedValidation), true, Some(day)),

@@ -144,7 +144,10 @@ pub(crate) fn expires(backup: &Backup) -> Option<Timestamp> {
         | BackupPhase::Failed
         | BackupPhase::FailedValidation
         | BackupPhase::Deleting => true,
-        BackupPhase::New | BackupPhase::InProgress | BackupPhase::Other(_) => false,
+        BackupPhase::New
+        | BackupPhase::InProgress
+        | BackupPhase::WaitingForPluginOperations
+        | BackupPhase::Other(_) => false,
     };
     // Those of other programs do not expire.
     let ours = backup.is_ours() && backup.metadata.deletion_timestamp.is_none();

@@ -112,6 +112,7 @@ fn a_backup_goes_when_its_time_has_come() {
         (Deleting, "expire b"),
         (New, ""),
         (InProgress, ""),
+        (BackupPhase::WaitingForPluginOperations, ""),
         (BackupPhase::Other("Odd".into()), ""),
     ] {
         let world = World::of(&[backup(phase.clone())]);

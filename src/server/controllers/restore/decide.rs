@@ -61,7 +61,7 @@ pub(crate) fn decide(restore: &Restore, source: &Source<'_>) -> Decision {
     let in_progress = match status.phase {
         _ if restore.metadata.deletion_timestamp.is_some() => return Decision::Nothing,
         RestorePhase::New => false,
-        RestorePhase::InProgress => true,
+        RestorePhase::InProgress | RestorePhase::WaitingForPluginOperations => true,
         RestorePhase::FailedValidation
         | RestorePhase::Completed
         | RestorePhase::PartiallyFailed
@@ -154,7 +154,9 @@ fn source_problems(name: &str, source: &Source<'_>) -> Vec<String> {
         Source::Missing(None) => vec![format!(
             "there is no backup {name}; `ark backup get` lists those there are"
         )],
-        Source::Missing(Some(BackupPhase::New | BackupPhase::InProgress)) => vec![format!(
+        Source::Missing(Some(
+            BackupPhase::New | BackupPhase::InProgress | BackupPhase::WaitingForPluginOperations,
+        )) => vec![format!(
             "backup {name} is not finished; wait until it is, then create the restore again"
         )],
         Source::Missing(Some(phase @ (BackupPhase::Failed | BackupPhase::FailedValidation))) => {

@@ -69,6 +69,12 @@ fn decisions() {
         (InProgress, 1, &stored, "run again"),
         (InProgress, 9, &stored, "run again"),
         (InProgress, 10, &stored, "fail"),
+        (
+            RestorePhase::WaitingForPluginOperations,
+            1,
+            &stored,
+            "run again",
+        ),
         (InProgress, 1, &Source::Unusable(&reasons), "nothing"),
         (InProgress, 1, &Source::Unknown, "nothing"),
         (InProgress, 1, &Source::Missing(None), "fail"),

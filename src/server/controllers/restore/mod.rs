@@ -92,11 +92,8 @@ impl Controller for Restores {
     const KIND: &'static str = "Restore";
 
     fn wants(&self, restore: &Restore) -> bool {
-        let phase = restore.status.as_ref().map(|status| &status.phase);
-        matches!(
-            phase,
-            None | Some(RestorePhase::New | RestorePhase::InProgress)
-        )
+        let status = restore.status.as_ref();
+        status.is_none_or(|status| status.phase == RestorePhase::New || status.phase.is_running())
     }
 
     async fn work(self: Arc<Self>, task: Task, term: Term) -> Outcome {
@@ -165,7 +162,7 @@ impl Restores {
                     }
                 }
             }
-            Err(reason) if status.phase == RestorePhase::InProgress => {
+            Err(reason) if status.phase.is_running() => {
                 tracing::warn!(restore = task.name, reason, "cannot look for the backup");
                 return Outcome::Retry;
             }

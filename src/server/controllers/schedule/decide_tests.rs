@@ -376,6 +376,10 @@ fn backups_of_a_schedule_that_go_on() {
         (of("hourly", None), true),
         (of("hourly", Some(BackupPhase::New)), true),
         (of("hourly", Some(BackupPhase::InProgress)), true),
+        (
+            of("hourly", Some(BackupPhase::WaitingForPluginOperations)),
+            true,
+        ),
         (of("hourly", Some(BackupPhase::Completed)), false),
         (of("hourly", Some(BackupPhase::Deleting)), false),
         (of("daily", Some(BackupPhase::InProgress)), false),

@@ -127,7 +127,10 @@ pub(crate) fn decide(
         return match phase(backup) {
             BackupPhase::New if is_synced(backup) => Decision::Finish,
             // The backup controller's and the deletion controller's.
-            BackupPhase::New | BackupPhase::InProgress | BackupPhase::Deleting => Decision::Nothing,
+            BackupPhase::New
+            | BackupPhase::InProgress
+            | BackupPhase::WaitingForPluginOperations
+            | BackupPhase::Deleting => Decision::Nothing,
             BackupPhase::FailedValidation
             | BackupPhase::Completed
             | BackupPhase::PartiallyFailed
@@ -197,7 +200,10 @@ fn is_image(backup: &Backup) -> bool {
         BackupPhase::Failed | BackupPhase::FailedValidation | BackupPhase::Other(_) => {
             is_synced(backup)
         }
-        BackupPhase::New | BackupPhase::InProgress | BackupPhase::Deleting => false,
+        BackupPhase::New
+        | BackupPhase::InProgress
+        | BackupPhase::WaitingForPluginOperations
+        | BackupPhase::Deleting => false,
     }
 }
 
@@ -238,11 +244,12 @@ pub(crate) fn check(record: &Backup) -> Result<(), String> {
         | BackupPhase::Failed
         | BackupPhase::FailedValidation
         | BackupPhase::Other(_) => Ok(()),
-        unfinished @ (BackupPhase::New | BackupPhase::InProgress | BackupPhase::Deleting) => {
-            Err(format!(
-                "backup {name} is not shown: its record says {unfinished}, which is no backup's end"
-            ))
-        }
+        unfinished @ (BackupPhase::New
+        | BackupPhase::InProgress
+        | BackupPhase::WaitingForPluginOperations
+        | BackupPhase::Deleting) => Err(format!(
+            "backup {name} is not shown: its record says {unfinished}, which is no backup's end"
+        )),
     }
 }
 

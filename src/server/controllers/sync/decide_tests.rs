@@ -222,6 +222,10 @@ fn records_that_are_no_backups_end_are_not_shown() {
         (backup("u", BackupPhase::Other("Odd".into())), None),
         (backup("u", New), Some("says New")),
         (backup("u", InProgress), Some("says InProgress")),
+        (
+            backup("u", BackupPhase::WaitingForPluginOperations),
+            Some("says Waiting"),
+        ),
         (backup("u", Deleting), Some("says Deleting")),
         (backup("", Completed), Some("no UID")),
     ] {

@@ -1,5 +1,5 @@
-//! Lists that are kept outside of this process, so that the next server knows what this one owed: post hooks, and
-//! snapshots that no record names yet.
+//! Lists that are kept outside of this process, so that the next server knows what this one owed: post hooks, snapshots
+//! that no record names yet, the operations of item actions. A port of the engines: they do not know where.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,7 +19,7 @@ pub trait Ledger<T>: fmt::Debug + Send + Sync {
 
 /// The list, and what of it is written.
 #[derive(Debug)]
-pub(super) struct Account<T> {
+pub(crate) struct Account<T> {
     ledger: Arc<dyn Ledger<T>>,
     list: Mutex<List<T>>,
     /// Up to which change the list is written. Whoever writes holds this.
@@ -34,7 +34,7 @@ struct List<T> {
 
 impl<T: Clone + Ord + Send + Sync> Account<T> {
     /// Takes the list as it is written already.
-    pub(super) fn new(ledger: Arc<dyn Ledger<T>>, entries: Vec<T>) -> Self {
+    pub(crate) fn new(ledger: Arc<dyn Ledger<T>>, entries: Vec<T>) -> Self {
         Self {
             ledger,
             list: Mutex::new(List {
@@ -46,12 +46,18 @@ impl<T: Clone + Ord + Send + Sync> Account<T> {
     }
 
     /// Returns the list.
-    pub(super) fn entries(&self) -> Vec<T> {
+    pub(crate) fn entries(&self) -> Vec<T> {
         self.change_unwritten(|_| {}).0
     }
 
+    /// Returns how long the list is.
+    pub(crate) fn len(&self) -> usize {
+        let list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        list.entries.len()
+    }
+
     /// Notes an entry. What it is about may begin only after this.
-    pub(super) async fn owe(&self, entry: &T) -> Result<(), String> {
+    pub(crate) async fn owe(&self, entry: &T) -> Result<(), String> {
         let noted = self
             .change(|entries| {
                 entries.insert(entry.clone());
@@ -66,7 +72,7 @@ impl<T: Clone + Ord + Send + Sync> Account<T> {
     }
 
     /// Puts one entry in the place of another.
-    pub(super) async fn replace(&self, old: &T, new: &T) -> Result<(), String> {
+    pub(crate) async fn replace(&self, old: &T, new: &T) -> Result<(), String> {
         self.change(|entries| {
             entries.remove(old);
             entries.insert(new.clone());
@@ -75,7 +81,7 @@ impl<T: Clone + Ord + Send + Sync> Account<T> {
     }
 
     /// Notes that nothing is owed of these entries any more.
-    pub(super) async fn paid(&self, paid: &[T]) -> Result<(), String> {
+    pub(crate) async fn paid(&self, paid: &[T]) -> Result<(), String> {
         self.change(|entries| {
             for entry in paid {
                 entries.remove(entry);
