@@ -7,7 +7,7 @@ use crate::api::FIELD_MANAGER;
 use crate::cluster::{ClusterError, ClusterErrorKind};
 
 use super::apply::Applier;
-use super::step::Prepared;
+use super::prepare::Prepared;
 use crate::api::object::{self, Object};
 
 /// The annotations that override whether a status is restored.

@@ -9,10 +9,10 @@ use crate::api::{Difference, ExistingResourcePolicy};
 use crate::cluster::{ClusterError, ClusterErrorKind};
 
 use super::apply::Applier;
+use super::prepare::Prepared;
 use super::replace::Existing;
 use super::report::Outcome;
 use super::rules::Told;
-use super::step::Prepared;
 use super::transform::transform;
 use super::treatment::{Situation, Treatment, treat};
 use super::{compare, owed};

@@ -15,7 +15,7 @@
 //! - `modifiers`, `strategic`: how the request changes it;
 //! - `owners`: whose an object is afterwards;
 //! - `preview`: what a dry run says of all this;
-//! - `apply`, `namespaces`, `definitions`, `step`, `after`: how all that is carried out;
+//! - `apply`, `namespaces`, `definitions`, `prepare`, `step`, `after`: how all that is carried out;
 //! - `existing`, `bulk`, `compare`: what becomes of what is there already, and whether it is the same;
 //! - `patience`, `later`, `obstacles`: what is tried again, when, and for how long; `width`: how much of it at once;
 //! - `rules`: the page that lists all this;
@@ -43,6 +43,7 @@ mod owed;
 mod owners;
 mod patience;
 mod plan;
+mod prepare;
 mod preview;
 mod replace;
 mod report;

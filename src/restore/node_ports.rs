@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::cluster::{ClusterError, ListScope, PageRequest};
 
 use super::apply::Applier;
-use super::step::Prepared;
+use super::prepare::Prepared;
 use crate::api::object::{self, Object};
 
 impl Applier<'_> {

@@ -21,9 +21,9 @@ use super::existing::{Weighed, is_going};
 use super::later::{self, Fate};
 use super::open::Body;
 use super::plan::{NamespaceStep, RestorePlan, Step};
+use super::prepare::Prepared;
 use super::replace::{Existing, is_refusal, makes_room, refused_anew, refused_change};
 use super::report::Outcome;
-use super::step::Prepared;
 use super::treatment::Treatment;
 use crate::api::object::Object;
 
@@ -181,7 +181,10 @@ impl Applier<'_> {
             })
         };
         let api_type = planned.served.clone().unwrap_or_else(to_come);
-        let prepared = match self.prepare_as(step, body, api_type) {
+        let prepared = match self
+            .draft_as(step, body, api_type)
+            .and_then(|draft| self.finish(draft))
+        {
             Ok(prepared) => prepared,
             Err(unprepared) => {
                 item.action = if unprepared.outcome == Outcome::LeftOut {

@@ -8,8 +8,8 @@ use crate::cluster::{ClusterError, ClusterErrorKind, Propagation};
 
 use super::apply::Applier;
 use super::existing::{Place, Weighed};
+use super::prepare::Prepared;
 use super::report::Outcome;
-use super::step::Prepared;
 use super::{later, node_ports, owed};
 use crate::api::object::{self, Object};
 

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::api::{Progress, RestoreCounts, ResultList, Results};
 use crate::cluster::Created;
 
-use super::step::Prepared;
+use super::prepare::Prepared;
 
 /// How many names a line lists before it only counts.
 const NAMES_LISTED: usize = 5;

@@ -1,88 +1,47 @@
-//! Restores one object: transform and create. What follows if it is there already stands in `existing.rs`.
+//! Restores one object: has it prepared, and creates it. What follows if it is there already stands in `existing.rs`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::cluster::{ApiType, ClusterError, ClusterErrorKind, CreateOptions, Created};
+use crate::cluster::{ClusterError, ClusterErrorKind, CreateOptions, Created};
 
-use super::after::{self, Afterwards};
 use super::apply::{Applier, may_be_there};
 use super::existing::Place;
 use super::later::{self, Fate, Waiting};
-use super::open::{Body, Share};
-use super::owners::References;
+use super::open::Body;
 use super::plan::Step;
+use super::prepare::Prepared;
 use super::report::Outcome;
-use super::{derived, transform, volumes, waves};
-use crate::api::object::{self, Object};
+use super::volumes;
 
 /// How long the account of a Pod is waited for: a new namespace gets its default one from a controller.
 const ACCOUNT_PATIENCE: Duration = Duration::from_secs(15);
 /// How often it is asked for.
 const ACCOUNT_PAUSE: Duration = Duration::from_millis(200);
 
-/// An object ready to be created.
-pub(super) struct Prepared<'a> {
-    pub(super) group_resource: &'a str,
-    pub(super) api_type: Arc<ApiType>,
-    pub(super) kind: String,
-    /// The target namespace.
-    pub(super) namespace: Option<&'a str>,
-    pub(super) name: &'a str,
-    pub(super) body: Bytes,
-    pub(super) options: CreateOptions,
-    /// Whether it is a claim whose volume does not come back.
-    pub(super) emptied: bool,
-    /// The UID it had.
-    pub(super) stored_uid: &'a str,
-    /// What follows its create.
-    pub(super) afterwards: Afterwards,
-    /// Large objects in flight count like the frames they come from.
-    _share: Share,
-}
-
-/// Why an object is not ready, and how it fares.
-pub(super) struct Unprepared {
-    pub(super) outcome: Outcome,
-    pub(super) reason: String,
-}
-
-impl Unprepared {
-    fn failed(reason: String) -> Self {
-        Self {
-            outcome: Outcome::Failed,
-            reason,
-        }
-    }
-}
-
-impl Prepared<'_> {
-    /// Returns the object in words, without its namespace, under which it is reported.
-    pub(super) fn title(&self) -> String {
-        format!("{} {}", self.group_resource, self.name)
-    }
-}
-
 impl Applier<'_> {
     /// Restores an object; `found` is what is in its place, if that is known.
     pub(super) async fn restore(&self, step: &Step, body: Body, found: Option<&Bytes>) -> Outcome {
-        let entry = &self.opened.entries()[step.entry];
-        let outcome = match self.prepare(step, body) {
+        let draft = self.draft(step, body);
+        let outcome = match draft.and_then(|draft| self.finish(draft)) {
             Ok(prepared) => self.bring_with_data(step, prepared, found).await,
             Err(unprepared) => unprepared.outcome,
         };
-        if matches!(outcome, Outcome::Failed | Outcome::LeftOut) {
-            self.owners.is_lost(&entry.uid);
-        }
+        self.note_owner(step, outcome);
         outcome
     }
 
+    /// Notes of an object that it will not be there for those that it owns.
+    pub(super) fn note_owner(&self, step: &Step, outcome: Outcome) {
+        if matches!(outcome, Outcome::Failed | Outcome::LeftOut) {
+            self.owners.is_lost(&self.opened.entries()[step.entry].uid);
+        }
+    }
+
     /// Brings an object, after its data.
-    async fn bring_with_data(
+    pub(super) async fn bring_with_data(
         &self,
         step: &Step,
         mut prepared: Prepared<'_>,
@@ -190,155 +149,6 @@ impl Applier<'_> {
         }
         self.follow_up(prepared, &prepared.afterwards).await;
         outcome
-    }
-
-    /// Parses and transforms a stored object; or says how it fares without being created.
-    pub(super) fn prepare(&self, step: &Step, body: Body) -> Result<Prepared<'_>, Unprepared> {
-        let planned = &self.types[step.planned_type];
-        // A type that did not come has been reported.
-        let api_type = planned
-            .served
-            .clone()
-            .ok_or_else(|| Unprepared::failed(String::new()))?;
-        self.prepare_as(step, body, api_type)
-    }
-
-    /// Does so for an object of a type that need not be served yet.
-    pub(super) fn prepare_as(
-        &self,
-        step: &Step,
-        body: Body,
-        api_type: Arc<ApiType>,
-    ) -> Result<Prepared<'_>, Unprepared> {
-        let entry = &self.opened.entries()[step.entry];
-        let planned = &self.types[step.planned_type];
-        let namespace = self.namespace_of(step);
-        if namespace.is_some_and(|namespace| self.lost_namespaces.contains(namespace)) {
-            return Err(Unprepared::failed(String::new()));
-        }
-        let group_resource = planned.group_resource.as_str();
-        let refuse = |problem: String| {
-            self.report
-                .fail_object(namespace, group_resource, &entry.name, &problem);
-            Unprepared::failed(problem)
-        };
-        let Body { bytes, share } = body;
-        let mut object: Object = serde_json::from_slice(&bytes)
-            .map_err(|error| refuse(format!("what is stored is no object: {error}")))?;
-        drop(bytes);
-        if object::text(&object, &["metadata", "name"]) != &*entry.name
-            || object::text(&object, &["metadata", "namespace"])
-                != entry.namespace.as_deref().unwrap_or_default()
-        {
-            return Err(refuse(
-                "what is stored is another object than the backup's index says".to_owned(),
-            ));
-        }
-        if let Some(convert) = planned.convert
-            && let Err(problem) = convert(&mut object)
-        {
-            return Err(refuse(format!(
-                "it cannot be converted from {}: {problem}",
-                planned.key.api_version()
-            )));
-        }
-        if let Some(reason) = derived::by_body(group_resource, &object, step.job_restored) {
-            tracing::debug!(
-                group_resource,
-                namespace,
-                name = &*entry.name,
-                reason,
-                "left out"
-            );
-            return Err(Unprepared {
-                outcome: Outcome::LeftOut,
-                reason: reason.to_owned(),
-            });
-        }
-        let owners = self.owners_of(step, &object, namespace)?;
-        let afterwards = after::afterwards(&object, planned.status);
-        if afterwards.status.is_none() && after::keeps_state(group_resource, &object) {
-            self.report.drops_status(group_resource);
-        }
-        let emptied = group_resource == volumes::CLAIMS
-            && self
-                .emptied
-                .contains(object::text(&object, &["spec", "volumeName"]));
-        transform::by_type(&mut object, group_resource, &self.facts);
-        if let Err(problem) = self.modifiers.apply(&planned.modifiers, entry, &mut object) {
-            return Err(refuse(problem));
-        }
-        transform::settle(&mut object, namespace, &self.facts);
-        if !owners.is_empty()
-            && let Some(metadata) = object::ensure(&mut object, &["metadata"])
-        {
-            metadata.insert("ownerReferences".to_owned(), Value::Array(owners));
-        }
-        let api_version = api_type.api_version();
-        let kind = if api_type.kind.is_empty() {
-            &planned.key.kind
-        } else {
-            &api_type.kind
-        }
-        .clone();
-        object.insert("apiVersion".to_owned(), Value::from(api_version));
-        object.insert("kind".to_owned(), Value::from(kind.as_str()));
-        let body = serde_json::to_vec(&object)
-            .map_err(|error| refuse(format!("it cannot be written: {error}")))?;
-        Ok(Prepared {
-            group_resource,
-            // What another version does not know is an error, not silently lost.
-            options: CreateOptions {
-                strict: api_type.version != planned.key.version,
-                ..CreateOptions::default()
-            },
-            api_type,
-            kind,
-            namespace,
-            name: self.name_of(step),
-            body: body.into(),
-            emptied,
-            stored_uid: &entry.uid,
-            afterwards,
-            _share: share,
-        })
-    }
-
-    /// Returns the references to an object's owners, and notes those that are lost.
-    fn owners_of(
-        &self,
-        step: &Step,
-        object: &Object,
-        namespace: Option<&str>,
-    ) -> Result<Vec<Value>, Unprepared> {
-        let entry = &self.opened.entries()[step.entry];
-        let group_resource = self.types[step.planned_type].group_resource.as_str();
-        if waves::is_definition(group_resource) {
-            return Ok(Vec::new());
-        }
-        let served = |at: usize| {
-            let served = self.types.get(at)?.served.as_ref()?;
-            Some((served.api_version(), served.kind.clone()))
-        };
-        match self
-            .owners
-            .references(object, group_resource, namespace, served)
-        {
-            References::To(owners, lost) => {
-                for owner in lost {
-                    self.report
-                        .orphan(namespace, &owner, group_resource, &entry.name);
-                }
-                Ok(owners)
-            }
-            References::Wait => {
-                self.later.push(*step, Waiting::Owner);
-                Err(Unprepared {
-                    outcome: Outcome::Later,
-                    reason: String::new(),
-                })
-            }
-        }
     }
 
     async fn create(&self, prepared: &Prepared<'_>) -> Result<Created, ClusterError> {

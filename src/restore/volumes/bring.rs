@@ -22,7 +22,7 @@ use crate::providers::snapshotter::{
 use crate::restore::apply::Applier;
 use crate::restore::existing::is_going;
 use crate::restore::plan::Step;
-use crate::restore::step::Prepared;
+use crate::restore::prepare::Prepared;
 
 /// The first pause before a provider is asked again; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);

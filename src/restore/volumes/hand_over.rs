@@ -11,7 +11,7 @@ use crate::cluster::ClusterError;
 use super::VOLUMES;
 use crate::api::object::{self, Object};
 use crate::restore::apply::Applier;
-use crate::restore::step::Prepared;
+use crate::restore::prepare::Prepared;
 
 impl Applier<'_> {
     /// Has the volume of a claim that was just created forget the claim of the same name that it had before.

@@ -14,7 +14,7 @@ use crate::cluster::{ApiType, ClusterError};
 use crate::providers::snapshotter::{Restores, SnapshotId, SourceRequest};
 use crate::restore::apply::Applier;
 use crate::restore::plan::Step;
-use crate::restore::step::Prepared;
+use crate::restore::prepare::Prepared;
 
 /// How often claims are looked at.
 const PAUSE: Duration = Duration::from_secs(1);
