@@ -196,6 +196,13 @@ impl Discovery {
             .find(|one| one.group == group && one.version == version && one.resource == resource)
     }
 
+    /// Finds a type in exactly this version, `<group>/<version>` or `<version>`, by its kind.
+    pub fn by_kind(&self, api_version: &str, kind: &str) -> Option<&Arc<ApiType>> {
+        self.served
+            .iter()
+            .find(|one| one.kind == kind && one.api_version() == api_version)
+    }
+
     /// Returns the versions in which a type is served, by the type's full name.
     pub fn versions(&self) -> BTreeMap<String, Vec<String>> {
         let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();

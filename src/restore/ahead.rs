@@ -20,25 +20,23 @@ use crate::api::object::{self, Object};
 
 /// Returns what the rules know beyond an object.
 pub(super) fn facts(request: &RestoreRequest, plan: &mut RestorePlan) -> Facts {
-    let marks = if request.spec.label_restored == Some(false) {
+    let spec = request.spec();
+    let marks = if spec.label_restored == Some(false) {
         Vec::new()
     } else {
-        let restore = names::label_value(&request.name);
+        let restore = names::label_value(request.name());
         vec![
             (labels::RESTORE, restore.clone()),
             (labels::RESTORE_NAME, restore),
-            (
-                labels::BACKUP_NAME,
-                names::label_value(&request.spec.backup_name),
-            ),
+            (labels::BACKUP_NAME, names::label_value(&spec.backup_name)),
         ]
     };
     Facts {
-        namespace_mapping: request.spec.namespace_mapping.clone(),
+        namespace_mapping: spec.namespace_mapping.clone(),
         marks,
         provisioned_anew: std::mem::take(&mut plan.provisioned_anew),
-        storage_classes: request.spec.storage_class_mapping.clone(),
-        preserve_node_ports: request.spec.preserve_node_ports == Some(true),
+        storage_classes: spec.storage_class_mapping.clone(),
+        preserve_node_ports: spec.preserve_node_ports == Some(true),
         references: BTreeMap::new(),
         renamed_volumes: HashMap::new(),
     }
@@ -241,6 +239,7 @@ pub(super) async fn read_volumes(opened: &Opened) -> Result<Vec<Volume>, String>
 pub(super) fn old_volumes(volumes: Vec<Volume>) -> HashMap<(String, String), OldVolume> {
     let of_claims = volumes.into_iter().filter_map(|volume| {
         let old = OldVolume {
+            name: volume.name,
             kept: !volume.deleted_with_claim,
             labels: volume.labels,
         };

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::api::ExistingResourcePolicy;
 use crate::cluster::{Cluster, ClusterErrorKind, Discovery};
 
+use super::actions::ItemActions;
 use super::later::{Queue, Waiting};
 use super::modifiers::Modifiers;
 use super::open::{Body, FrameResult, OpenError, Opened};
@@ -23,6 +24,7 @@ use super::owners::Owners;
 use super::patience::Patience;
 use super::plan::{NamespaceStep, PlannedType, RestorePlan, Step};
 use super::report::{Outcome, Report};
+use super::select::Scope;
 use super::transform::Facts;
 use super::volumes::{Awaited, OldVolume, Sources};
 use super::{RestoreOptions, definitions, volumes, waves};
@@ -48,6 +50,8 @@ pub(super) struct Applier<'a> {
     pub(super) policy: Option<ExistingResourcePolicy>,
     pub(super) owners: Owners,
     pub(super) modifiers: Modifiers,
+    /// The item actions.
+    pub(super) actions: ItemActions,
     /// What is tried again.
     pub(super) later: Queue,
     /// Service accounts that Pods have waited for in vain.
@@ -62,6 +66,10 @@ pub(super) struct Applier<'a> {
     pub(super) zones: OnceCell<BTreeSet<String>>,
     /// Claims that are looked at in the end.
     pub(super) awaited: Mutex<Vec<Awaited>>,
+    /// What the plan knows of the request that objects which actions name have to know, too.
+    pub(super) scope: Scope,
+    /// Volumes whose data is lost, and that are not restored without it.
+    pub(super) lost_volumes: HashSet<String>,
     /// Targets that could not be had; nothing can go into them.
     pub(super) lost_namespaces: HashSet<String>,
     /// Targets that were there before.
@@ -100,23 +108,39 @@ impl Applier<'_> {
     }
 
     /// Restores the objects of a wave.
-    pub(super) async fn wave(&self, steps: &[Step]) {
+    async fn wave(&self, steps: &[Step]) {
         let started = Instant::now();
+        if self.actions.are_there() {
+            // An action may have named some, which are restored by now.
+            let begins = |step: &&Step| self.actions.begin(step.entry);
+            let new: Vec<Step> = steps.iter().filter(begins).copied().collect();
+            self.bring_all(&new).await;
+        } else {
+            self.bring_all(steps).await;
+        }
+        let first = steps.first().map_or("", |step| {
+            self.types[step.planned_type].group_resource.as_str()
+        });
+        tracing::info!(first, items = steps.len(), took = ?started.elapsed(), "a wave is done");
+    }
+
+    /// Restores objects that do not depend on each other.
+    pub(super) async fn bring_all(&self, steps: &[Step]) {
         let mut ready = Vec::with_capacity(steps.len());
+        let mut acted_on = Vec::new();
         for step in steps {
             let planned = &self.types[step.planned_type];
             if planned.late && planned.served.is_none() {
                 self.later.push(*step, Waiting::Type);
+            } else if self.is_acted_on(step) {
+                acted_on.push(*step);
             } else {
                 ready.push(*step);
             }
         }
         let left = self.in_bulk(&ready).await;
         self.work(&left, &HashMap::new()).await;
-        let first = steps.first().map_or("", |step| {
-            self.types[step.planned_type].group_resource.as_str()
-        });
-        tracing::info!(first, items = steps.len(), took = ?started.elapsed(), "a wave is done");
+        self.act(&acted_on).await;
     }
 
     /// Restores objects side by side; `found` are those that are known to be there, by their entry.
@@ -341,7 +365,7 @@ impl Applier<'_> {
 
     /// Returns the stored Namespaces of a frame. Where it cannot be read they are made bare: what goes into them is
     /// worth more than their labels.
-    fn unpack_namespaces(&self, frame: FrameResult) -> Vec<(usize, Option<Body>)> {
+    pub(super) fn unpack_namespaces(&self, frame: FrameResult) -> Vec<(usize, Option<Body>)> {
         match frame {
             Ok(bodies) => bodies
                 .into_iter()

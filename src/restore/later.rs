@@ -242,7 +242,7 @@ impl Applier<'_> {
                 .map(|(step, waiting)| (step.entry, waiting));
             state.again = again.collect();
         }
-        self.wave(&steps).await;
+        self.bring_all(&steps).await;
         // Those that were found in bulk, or could not be read, did not ask for admission.
         self.later.lock().again.clear();
     }

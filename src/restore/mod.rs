@@ -6,7 +6,7 @@
 //!
 //! Which question is answered where:
 //! - `open`: how a backup is read, and how much memory that takes; `foreign`: how one of another program is;
-//! - `ahead`: what is found out before that;
+//! - `ahead`, `ready`: what is found out before that;
 //! - `select`, `needs`, `plan`: which objects are restored, and in what version of their type;
 //! - `convert`: what becomes of old API versions;
 //! - `waves`: what is restored before what;
@@ -18,10 +18,13 @@
 //! - `apply`, `namespaces`, `definitions`, `prepare`, `step`, `after`: how all that is carried out;
 //! - `existing`, `bulk`, `compare`: what becomes of what is there already, and whether it is the same;
 //! - `patience`, `later`, `obstacles`: what is tried again, when, and for how long; `width`: how much of it at once;
+//! - `actions`: what item actions make of objects, and restore before them;
+//! - `deletion`: what they do about the items of a backup that is deleted;
 //! - `rules`: the page that lists all this;
 //! - `volumes`: how data comes back from snapshots;
 //! - `report`: how warnings, errors and progress are kept.
 
+mod actions;
 mod after;
 mod ahead;
 mod apply;
@@ -29,6 +32,7 @@ mod bulk;
 mod compare;
 mod convert;
 mod definitions;
+mod deletion;
 mod derived;
 mod existing;
 mod foreign;
@@ -45,6 +49,7 @@ mod patience;
 mod plan;
 mod prepare;
 mod preview;
+mod ready;
 mod replace;
 mod report;
 mod rules;
@@ -59,7 +64,7 @@ mod volumes;
 mod waves;
 mod width;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -70,39 +75,55 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Progress, Results};
 use crate::archive::Limits;
-use crate::cluster::{Cluster, Discovery};
+use crate::cluster::Cluster;
+use crate::providers::actions::RunActions;
 use crate::providers::snapshotters::Snapshotters;
 use crate::storage::Location;
 
+pub use self::actions::cancel_operations;
 use self::apply::Applier;
+pub use self::deletion::act_before_deletion;
 use self::later::Queue;
-use self::modifiers::Modifiers;
 use self::open::Opened;
 use self::owners::Owners;
 use self::patience::Patience;
-use self::plan::RestorePlan;
+use self::ready::make_plan;
 use self::report::{Finished, Report};
 pub use self::rules::page as rules_page;
-use self::select::Contents;
 use self::transform::Facts;
-use self::volumes::{OldVolume, Sources};
 
 /// A restore to carry out.
 #[derive(Clone, Debug)]
 pub struct RestoreRequest {
-    /// The Restore's name.
-    pub name: String,
-    /// The Restore's UID.
-    pub uid: String,
-    /// When the Restore was created, by the API server's clock: an object that carries the restore's labels and is
-    /// older was made by an earlier restore of the same name. `None` takes every such object for its own work.
-    pub created: Option<Timestamp>,
-    /// What is asked for.
-    pub spec: api::RestoreSpec,
+    /// The Restore: its name, UID and spec, when it was created, and what its status notes of an earlier attempt.
+    pub restore: api::Restore,
     /// The backup's stored record: its status names the parts.
     pub backup: api::Backup,
     /// The server's snapshotters.
     pub snapshotters: Snapshotters,
+    /// The server's item actions.
+    pub actions: RunActions,
+}
+
+impl RestoreRequest {
+    fn name(&self) -> &str {
+        self.restore.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    fn uid(&self) -> &str {
+        self.restore.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    /// Returns when the Restore was created, by the API server's clock: an object that carries the restore's labels and
+    /// is older was made by an earlier restore of the same name. `None` takes every such object for its own work.
+    fn created(&self) -> Option<Timestamp> {
+        let created = self.restore.metadata.creation_timestamp.as_ref();
+        created.map(|time| time.0)
+    }
+
+    fn spec(&self) -> &api::RestoreSpec {
+        &self.restore.spec
+    }
 }
 
 /// How restores are carried out.
@@ -126,6 +147,9 @@ pub struct RestoreOptions {
     pub unavailable_timeout: Duration,
     /// How long a provider may take to make a volume, and a claim to get its filled one.
     pub snapshot_timeout: Duration,
+    /// How long what an item action has named may take to be ready, where the action waits for it and does not say how
+    /// long.
+    pub ready_timeout: Duration,
 }
 
 impl Default for RestoreOptions {
@@ -139,6 +163,7 @@ impl Default for RestoreOptions {
             refused_timeout: Duration::from_mins(1),
             unavailable_timeout: Duration::from_mins(5),
             snapshot_timeout: Duration::from_mins(10),
+            ready_timeout: Duration::from_mins(10),
         }
     }
 }
@@ -158,6 +183,8 @@ pub struct RestoreOutcome {
     pub bytes: u64,
     /// What became of the objects.
     pub counts: api::RestoreCounts,
+    /// The operations that item actions began.
+    pub operations: api::OperationCounts,
     /// Of a dry run what it would do: [`api::PlanItem`]s as JSON lines in gzip.
     pub plan: Option<Bytes>,
 }
@@ -195,10 +222,26 @@ pub async fn run(
     progress: &watch::Sender<Progress>,
     cancel: &CancellationToken,
 ) -> Result<RestoreOutcome, RestoreError> {
-    tokio::select! {
+    let actions = actions::Run::new(request).map_err(failed)?;
+    // Large, and within many others.
+    let whole = Box::pin(carry_out(
+        cluster, location, request, &actions, options, progress,
+    ));
+    let outcome = tokio::select! {
         // A request in flight may still come through, which the mark on its object tells the next run.
         () = cancel.cancelled() => Err(RestoreError::Cancelled),
-        outcome = carry_out(cluster, location, request, options, progress) => outcome,
+        outcome = whole => outcome,
+    };
+    if outcome.is_err() && !request.actions.stage.is_handed_on() {
+        actions.discard().await;
+    }
+    outcome
+}
+
+fn failed(reason: String) -> RestoreError {
+    RestoreError::Failed {
+        reason,
+        results: Box::default(),
     }
 }
 
@@ -206,13 +249,11 @@ async fn carry_out(
     cluster: &Cluster,
     location: &Location,
     request: &RestoreRequest,
+    actions: &actions::Run,
     options: &RestoreOptions,
     progress: &watch::Sender<Progress>,
 ) -> Result<RestoreOutcome, RestoreError> {
-    let failed = |reason: String| RestoreError::Failed {
-        reason,
-        results: Box::default(),
-    };
+    let spec = request.spec();
     let target = cluster
         .discover()
         .await
@@ -221,15 +262,15 @@ async fn carry_out(
     let opened = Opened::open(location, &request.backup, limits)
         .await
         .map_err(|error| failed(error.to_string()))?;
-    let planned = make_plan(cluster, request, options, &opened, &target).await?;
+    let planned = make_plan(cluster, request, actions, options, &opened, &target).await?;
     let mut plan = planned.plan;
     for ((group_resource, reason), count) in &plan.left_out {
         tracing::debug!(group_resource, count, reason, "left out");
     }
     tracing::info!(
-        restore = request.name,
-        uid = request.uid,
-        backup = request.spec.backup_name,
+        restore = request.name(),
+        uid = request.uid(),
+        backup = spec.backup_name,
         items = plan.items(),
         waves = plan.waves.len(),
         "restoring"
@@ -250,7 +291,7 @@ async fn carry_out(
         cluster,
         opened: &opened,
         options,
-        since: request.created,
+        since: request.created(),
         existing_facts: facts.for_existing(),
         facts,
         types: std::mem::take(&mut plan.types),
@@ -258,9 +299,12 @@ async fn carry_out(
         report: Report::new(std::mem::take(&mut plan.results), plan.items(), progress),
         lost_namespaces: HashSet::new(),
         old_namespaces: HashSet::new(),
-        policy: request.spec.existing_resource_policy.clone(),
+        policy: spec.existing_resource_policy.clone(),
         owners: Owners::new(std::mem::take(&mut plan.owners)),
         modifiers: planned.modifiers,
+        actions: planned.actions,
+        scope: std::mem::take(&mut plan.scope),
+        lost_volumes: std::mem::take(&mut plan.lost_volumes),
         later: Queue::default(),
         lost_accounts: Mutex::default(),
         sources: planned.sources,
@@ -269,7 +313,7 @@ async fn carry_out(
         zones: tokio::sync::OnceCell::new(),
         awaited: Mutex::default(),
     };
-    if request.spec.dry_run == Some(true) {
+    if spec.dry_run == Some(true) {
         let found = applier.preview(&plan).await.map_err(failed)?;
         for line in applier.modifiers.idle() {
             applier.report.warn_all(line);
@@ -285,93 +329,16 @@ async fn carry_out(
     }
     applier.run(&plan).await;
     applier.settle_claims().await;
+    applier.finish_operations().await;
     for line in applier.modifiers.idle() {
         applier.report.warn_all(line);
     }
     let lost = applier.patience.is_lost();
     let finished = applier.report.finish();
-    conclude(finished, lost, opened.bytes_read())
-}
-
-/// A plan, and what else is made of the request beforehand.
-struct Planned {
-    plan: RestorePlan,
-    modifiers: Modifiers,
-    references: BTreeMap<String, Vec<String>>,
-    sources: Sources,
-    /// What the volumes of claims were like, by the claims' original namespace and name.
-    old_volumes: HashMap<(String, String), OldVolume>,
-}
-
-/// Makes the plan, and checks the rest of the request. Nothing is written.
-async fn make_plan(
-    cluster: &Cluster,
-    request: &RestoreRequest,
-    options: &RestoreOptions,
-    opened: &Opened,
-    target: &Discovery,
-) -> Result<Planned, RestoreError> {
-    let failed = |reason: String| RestoreError::Failed {
-        reason,
-        results: Box::default(),
-    };
-    let spec = &request.spec;
-    let read = ahead::read_volumes(opened).await.map_err(failed)?;
-    if spec.restore_pvs == Some(true) && request.snapshotters.locations().is_empty() {
-        return Err(RestoreError::Refused(vec![
-            "restorePVs is true, but there is no snapshot location to restore volumes from; make one with `ark \
-             snapshot-location create`"
-                .to_owned(),
-        ]));
-    }
-    let nothing = HashSet::new();
-    let (ways, mut sources) = volumes::ways(
-        opened.volumes(),
-        spec,
-        (&request.name, &request.uid),
-        &request.snapshotters,
-    );
-    sources.renamed = volumes::look_for_copies(cluster, &read, spec, &sources).await;
-    let mut planning = plan::Facts {
-        entries: opened.entries(),
-        volumes: &read,
-        needed: &nothing,
-        spec,
-        target,
-        ways: &ways,
-        priorities: &options.priorities,
-    };
-    let needed = match spec.with_dependencies {
-        Some(true) => {
-            let asked = plan::asked(&planning).map_err(RestoreError::Refused)?;
-            ahead::read_needs(opened, asked).await.map_err(failed)?
-        }
-        _ => HashSet::new(),
-    };
-    planning.needed = &needed;
-    let mut plan = plan::plan(&planning).map_err(RestoreError::Refused)?;
-    let contents = Contents::of(opened.entries());
-    let modifiers = Modifiers::read(spec.resource_modifiers.as_ref(), &contents, target)
-        .map_err(RestoreError::Refused)?;
-    for planned in &mut plan.types {
-        let stored = planned.key.group_resource();
-        planned.modifiers = modifiers.for_type(&stored, &planned.group_resource);
-    }
-    let references =
-        ahead::references(spec, &contents, target, &plan.types).map_err(RestoreError::Refused)?;
-    ahead::check_classes(cluster, spec, &plan, opened)
-        .await
-        .map_err(RestoreError::Refused)?;
-    let targets = ahead::check_targets(cluster, spec).await;
-    for warning in targets.iter().chain(opened.doubts()) {
-        plan.results.warnings.add_ark(warning.clone());
-    }
-    Ok(Planned {
-        plan,
-        modifiers,
-        references,
-        sources,
-        old_volumes: ahead::old_volumes(read),
+    let outcome = conclude(finished, lost, opened.bytes_read())?;
+    Ok(RestoreOutcome {
+        operations: actions.operations().counts(),
+        ..outcome
     })
 }
 
@@ -404,7 +371,7 @@ fn conclude(finished: Finished, lost: bool, bytes: u64) -> Result<RestoreOutcome
         existing: finished.there,
         bytes,
         counts: finished.counts,
-        plan: None,
+        ..RestoreOutcome::default()
     })
 }
 

@@ -15,7 +15,7 @@ pub(super) use self::planner::unserved_line;
 use super::convert::{self, Convert};
 use super::owners::PlannedOwner;
 use super::rules::Told;
-use super::select::{self, Contents};
+use super::select::{self, Contents, Scope, is_namespace};
 use super::volumes::Way;
 
 /// What is done, for the page of rules.
@@ -106,6 +106,10 @@ pub(super) struct RestorePlan {
     pub(super) provisioned_anew: HashSet<String>,
     /// Those of them whose data does not come back.
     pub(super) emptied: HashSet<String>,
+    /// Those whose data is lost, and that are not restored without it.
+    pub(super) lost_volumes: HashSet<String>,
+    /// Where the request's objects are, for those that item actions name.
+    pub(super) scope: Scope,
     /// What is left out in silence: number of objects by type and reason.
     pub(super) left_out: BTreeMap<(String, &'static str), u64>,
     /// What is known before the start.
@@ -144,6 +148,12 @@ pub(super) struct PlannedType {
     pub(super) status: bool,
     /// The resource modifiers that are for it, by their numbers.
     pub(super) modifiers: Vec<usize>,
+    /// The item actions that may be for its objects, by their numbers.
+    pub(super) actions: Vec<usize>,
+    /// Whether the request's filters leave its objects out.
+    pub(super) excluded: bool,
+    /// Why none of its objects is ever restored, if so.
+    pub(super) never: Option<&'static str>,
 }
 
 impl PlannedType {
@@ -262,10 +272,6 @@ fn original_namespace(entry: &IndexEntry) -> Option<&str> {
         None if is_namespace(&entry.type_key) => Some(&entry.name),
         None => None,
     }
-}
-
-fn is_namespace(key: &TypeKey) -> bool {
-    key.resource == "namespaces" && key.group.is_empty()
 }
 
 fn resolve_priorities(facts: &Facts<'_>, contents: &Contents<'_>) -> Vec<String> {

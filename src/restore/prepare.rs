@@ -29,7 +29,7 @@ pub(super) struct Draft<'a> {
     /// The name in the target.
     pub(super) name: &'a str,
     owners: Vec<Value>,
-    afterwards: Afterwards,
+    pub(super) afterwards: Afterwards,
     emptied: bool,
     /// Whether fields that the type does not have are an error: another version's would be lost in silence.
     pub(super) strict: bool,

@@ -23,7 +23,7 @@ use super::open::Body;
 use super::plan::{NamespaceStep, RestorePlan, Step};
 use super::prepare::Prepared;
 use super::replace::{Existing, is_refusal, makes_room, refused_anew, refused_change};
-use super::report::Outcome;
+use super::report::{Outcome, list_names};
 use super::treatment::Treatment;
 use crate::api::object::Object;
 
@@ -216,8 +216,24 @@ impl Applier<'_> {
             }
             Some((_, Target::There)) | None => self.preview_create(&prepared, &mut item).await,
         }
+        self.preview_actions(step, &mut item);
         self.preview_data(step, &mut item).await;
         item
+    }
+
+    /// Says which actions a restore would ask. A dry run does not: what they do may not be undone.
+    fn preview_actions(&self, step: &Step, item: &mut PlanItem) {
+        let actions = self.actions_of(step);
+        if actions.is_empty() || item.action == PlanAction::Conflict {
+            return;
+        }
+        let names = list_names(&actions);
+        let line = format!("item actions may change it or leave it out: {names}");
+        if item.unchecked.is_empty() {
+            item.unchecked = line;
+        } else {
+            item.unchecked = format!("{}; {line}", item.unchecked);
+        }
     }
 
     fn preview_emptied(&self, prepared: &Prepared<'_>) {

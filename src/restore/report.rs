@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
-use crate::api::{Progress, RestoreCounts, ResultList, Results};
+use crate::api::{OperationCounts, Progress, RestoreCounts, ResultList, Results};
 use crate::cluster::Created;
 
 use super::prepare::Prepared;
@@ -53,7 +53,7 @@ type Group = (Option<String>, String, String);
 pub(super) struct Report<'a> {
     results: Mutex<Results>,
     progress: &'a watch::Sender<Progress>,
-    total: u64,
+    total: AtomicU64,
     items: AtomicU64,
     there: AtomicU64,
     counts: Mutex<RestoreCounts>,
@@ -76,7 +76,7 @@ impl<'a> Report<'a> {
         let report = Self {
             results: Mutex::new(results),
             progress,
-            total,
+            total: AtomicU64::new(total),
             items: AtomicU64::new(0),
             there: AtomicU64::new(0),
             counts: Mutex::default(),
@@ -113,10 +113,24 @@ impl<'a> Report<'a> {
         self.count(1);
     }
 
+    /// Notes that there are objects which the plan does not have.
+    pub(super) fn expect_more(&self, more: u64) {
+        self.total.fetch_add(more, Ordering::Relaxed);
+        self.count(0);
+    }
+
+    /// Notes how far the operations of item actions are.
+    pub(super) fn operations(&self, counts: OperationCounts) {
+        self.progress.send_modify(|progress| {
+            progress.operations_done = counts.completed + counts.failed;
+            progress.total_operations = counts.attempted;
+        });
+    }
+
     fn count(&self, more: u64) {
         let items = self.items.fetch_add(more, Ordering::Relaxed) + more;
         self.progress.send_modify(|progress| {
-            progress.total_items = self.total;
+            progress.total_items = self.total.load(Ordering::Relaxed);
             // Workers may arrive here out of turn.
             progress.items_done = progress.items_done.max(items);
         });
@@ -242,6 +256,7 @@ impl<'a> Report<'a> {
     /// Returns the number of objects not dealt with yet.
     pub(super) fn left(&self) -> u64 {
         self.total
+            .load(Ordering::Relaxed)
             .saturating_sub(self.items.load(Ordering::Relaxed))
     }
 
@@ -351,63 +366,5 @@ fn sort(list: &mut ResultList) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counts_sorts_and_sums_up() {
-        let (progress, seen) = watch::channel(Progress::default());
-        let report = Report::new(Results::default(), 4, &progress);
-        for outcome in [Outcome::Created, Outcome::There, Outcome::LeftOut] {
-            report.done(outcome);
-        }
-        report.fail(Some("n"), "b");
-        report.fail(Some("n"), "a");
-        report.emptied("n", "db");
-        assert_eq!(report.left(), 1);
-        assert_eq!(
-            (seen.borrow().items_done, seen.borrow().total_items),
-            (3, 4)
-        );
-        let finished = report.finish();
-        assert_eq!(
-            (finished.items, finished.created, finished.there),
-            (3, 1, 1)
-        );
-        assert_eq!(finished.results.errors.namespaces["n"], ["a", "b"]);
-        assert_eq!((finished.counts.create, finished.counts.skip), (1, 2));
-        assert!(finished.results.warnings.ark[0].starts_with("persistentvolumeclaims n/db:"));
-    }
-
-    #[test]
-    fn the_same_about_many_is_one_line() {
-        let (progress, _seen) = watch::channel(Progress::default());
-        let report = Report::new(Results::default(), 4, &progress);
-        for name in ["b", "a", "c"] {
-            report.differs(Some("n"), "configmaps", name, &["data.x"], "left as it is");
-            let refusal = format!("configmaps \"{name}\" is forbidden");
-            report.fail_object(Some("n"), "configmaps", name, &refusal);
-            report.orphan(Some("n"), "Lion simba", "configmaps", name);
-        }
-        report.differs(Some("n"), "configmaps", "d", &["data.y"], "left as it is");
-        let results = report.finish().results;
-        assert_eq!(
-            results.warnings.namespaces["n"],
-            [
-                "configmaps d: there already, differing in data.y; left as it is",
-                "configmaps: 3 objects (a, b, c): there already, differing in data.x; left as it is",
-            ]
-        );
-        assert_eq!(
-            results.errors.namespaces["n"],
-            ["configmaps: 3 objects (a, b, c): configmaps it is forbidden"]
-        );
-        assert_eq!(results.warnings.ark.len(), 1);
-    }
-
-    #[test]
-    fn many_names_are_counted() {
-        assert_eq!(list_names(&["a", "b"]), "a, b");
-        assert_eq!(list_names(&["a"; 7]), "a, a, a, a, a and 2 more");
-    }
-}
+#[path = "report_tests.rs"]
+mod tests;

@@ -4,7 +4,8 @@
 use std::fmt::Write as _;
 
 use super::{
-    convert, derived, existing, later, modifiers, namespaces, owners, plan, transform, waves,
+    actions, convert, derived, existing, later, modifiers, namespaces, owners, plan, transform,
+    waves,
 };
 
 /// A rule that is no entry of a table, for the page.
@@ -58,6 +59,7 @@ pub fn page() -> String {
                     rule.types.iter().map(|name| format!("`{name}`")).collect();
                 (types.join(", "), rule.says.to_owned(), rule.cases)
             }))
+            .chain(told(actions::TOLD))
             .chain(told(modifiers::TOLD)),
     );
     section(

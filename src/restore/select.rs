@@ -15,14 +15,33 @@ use crate::archive::{IndexEntry, TypeKey};
 use crate::cluster::Discovery;
 
 /// Which cluster-scoped objects are restored (case 23). Namespaces are no part of this.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) enum ClusterScoped {
     /// All that match.
+    #[default]
     All,
     /// Those that chosen objects need: their volumes, the definitions of their types.
     Needed,
     /// None.
     Nothing,
+}
+
+/// Where the objects of a request are, whatever their labels and names.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scope {
+    namespaces: IncludesExcludes,
+    cluster_scoped: ClusterScoped,
+}
+
+impl Scope {
+    /// Returns whether the request leaves out whatever is where an object is.
+    pub(super) fn leaves_out(&self, entry: &IndexEntry) -> bool {
+        match &entry.namespace {
+            Some(namespace) => !self.namespaces.includes(namespace),
+            None if is_namespace(&entry.type_key) => !self.namespaces.includes(&entry.name),
+            None => self.cluster_scoped == ClusterScoped::Nothing,
+        }
+    }
 }
 
 /// What a spec asks for.
@@ -64,6 +83,14 @@ impl Selection {
                 && !types.excluded().contains(stored)
                 && !types.excluded().contains(target)
         })
+    }
+
+    /// Returns where its objects are.
+    pub(super) fn scope(&self) -> Scope {
+        Scope {
+            namespaces: self.namespaces.clone(),
+            cluster_scoped: self.cluster_scoped,
+        }
     }
 
     /// Returns the items that have to match something, as they were asked for.
@@ -161,9 +188,7 @@ impl<'a> Contents<'a> {
                 Some(namespace) => {
                     contents.namespaces.insert(namespace);
                 }
-                None if entry.type_key.resource == "namespaces"
-                    && entry.type_key.group.is_empty() =>
-                {
+                None if is_namespace(&entry.type_key) => {
                     contents.namespaces.insert(&entry.name);
                 }
                 None => {}
@@ -214,6 +239,11 @@ impl<'a> Contents<'a> {
             .min_by_key(|(full, key)| (!key.group.is_empty(), (*full).clone()))
             .map(|(full, _)| full.clone())
     }
+}
+
+/// Returns whether a type is that of namespaces.
+pub(super) fn is_namespace(key: &TypeKey) -> bool {
+    key.resource == "namespaces" && key.group.is_empty()
 }
 
 /// Reads a spec against what the backup holds and the target offers.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::error::chain;
 use crate::api::{
     Backup, CSI_PROVIDER, HookOwed, OperationCounts, Part, Progress, Restore, RestoreCounts,
-    RestoreSpec, Results, SnapshotNote, StorageProviderConfig, VolumeProviderConfig,
+    Results, SnapshotNote, StorageProviderConfig, VolumeProviderConfig,
 };
 use crate::backup::{BackupError, BackupOptions, BackupRequest, Finished};
 pub(crate) use crate::backup::{HookCounts, HookNotes, VolumeCounts};
@@ -373,6 +373,28 @@ impl Location {
         }
     }
 
+    /// Has delete item actions look at the items of a backup of the owner's; returns what went wrong, a sentence each.
+    pub(crate) async fn act_before_deletion(
+        &self,
+        backup: &str,
+        owner: &str,
+        actions: &Actions,
+        cluster: &Cluster,
+    ) -> Vec<String> {
+        let record = match self.record(backup).await {
+            Ok(record) => record,
+            Err(why) => return vec![format!("delete item actions were not asked: {why}")],
+        };
+        let Some(Record { backup: record, .. }) = record else {
+            return Vec::new();
+        };
+        if record.metadata.uid.as_deref() != Some(owner) {
+            // It stays.
+            return Vec::new();
+        }
+        crate::restore::act_before_deletion(cluster, &self.0, &record, actions).await
+    }
+
     /// Removes the files of a restore.
     pub(crate) async fn delete_restore(&self, restore: &str) -> Result<(), String> {
         self.0
@@ -604,6 +626,13 @@ pub(crate) async fn cancel_operations(actions: &Actions, backup: &Backup) {
     }
 }
 
+/// Cancels the operations that the attempts of a restore have begun, as its status says.
+pub(crate) async fn cancel_restore_operations(actions: &Actions, restore: &Restore) {
+    for problem in crate::restore::cancel_operations(actions, restore).await {
+        tracing::warn!(problem, "an operation goes on, and nobody waits for it");
+    }
+}
+
 /// Runs the post hooks that a run which died owed, as its Backup's status says.
 ///
 /// # Errors
@@ -653,10 +682,12 @@ fn next_attempt(wanted: u32, taken: impl Iterator<Item = u32>) -> u32 {
 pub(crate) struct RestoreRun<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(crate) location: &'a Location,
-    pub(crate) restore: &'a Restore,
+    /// The Restore with the status that the run has written.
+    pub(crate) restore: Restore,
     pub(crate) record: &'a Backup,
     pub(crate) priorities: &'a [String],
     pub(crate) snapshotters: &'a Snapshotters,
+    pub(crate) actions: RunActions,
 }
 
 /// A restore that went through.
@@ -669,6 +700,8 @@ pub(crate) struct Restored {
     pub(crate) bytes: u64,
     /// What became of the objects; of a dry run, what would.
     pub(crate) counts: RestoreCounts,
+    /// The operations that item actions began.
+    pub(crate) operations: OperationCounts,
     /// Of a dry run its lines, JSON in gzip.
     pub(crate) plan: Option<Bytes>,
 }
@@ -682,18 +715,14 @@ pub(crate) async fn restore(
     progress: &watch::Sender<Progress>,
     cancel: &CancellationToken,
 ) -> Result<Restored, (RunError, Results)> {
-    let metadata = &run.restore.metadata;
+    let mut restore = run.restore.clone();
+    // Which backup a schedule stands for has been decided.
+    restore.spec.schedule_name.clear();
     let request = RestoreRequest {
-        name: metadata.name.clone().unwrap_or_default(),
-        uid: metadata.uid.clone().unwrap_or_default(),
-        created: metadata.creation_timestamp.as_ref().map(|time| time.0),
-        // Which backup a schedule stands for has been decided.
-        spec: RestoreSpec {
-            schedule_name: String::new(),
-            ..run.restore.spec.clone()
-        },
+        restore,
         backup: run.record.clone(),
         snapshotters: run.snapshotters.clone(),
+        actions: run.actions.clone(),
     };
     let options = RestoreOptions {
         priorities: run.priorities.to_vec(),
@@ -708,6 +737,7 @@ pub(crate) async fn restore(
             items: outcome.items,
             bytes: outcome.bytes,
             counts: outcome.counts,
+            operations: outcome.operations,
             plan: outcome.plan,
         }),
         Err(RestoreError::Refused(problems)) => {

@@ -1,8 +1,13 @@
 //! Item actions that live in the test, and what they have seen.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test's own locks are poisoned by its own failure alone"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ark::api::OperationNote;
@@ -247,6 +252,8 @@ pub(crate) struct Kept<T> {
     pub(crate) lists: Mutex<Vec<Vec<T>>>,
     /// How often the run has said that it waits for operations.
     pub(crate) waits: AtomicUsize,
+    /// Whether another server goes on with the run.
+    pub(crate) handed_on: AtomicBool,
 }
 
 impl<T> Default for Kept<T> {
@@ -254,6 +261,7 @@ impl<T> Default for Kept<T> {
         Self {
             lists: Mutex::default(),
             waits: AtomicUsize::new(0),
+            handed_on: AtomicBool::new(false),
         }
     }
 }
@@ -281,6 +289,10 @@ impl<T: fmt::Debug + Send + Sync + 'static> Stage for Kept<T> {
     async fn waits_for_operations(&self) {
         self.waits.fetch_add(1, Ordering::SeqCst);
     }
+
+    fn is_handed_on(&self) -> bool {
+        self.handed_on.load(Ordering::SeqCst)
+    }
 }
 
 /// Returns the name of an object, as `resource` or `resource.group`.
@@ -297,6 +309,6 @@ pub(crate) fn id(group_resource: &str, namespace: &str, name: &str) -> ItemId {
 }
 
 /// Returns an object as an answer.
-pub(crate) fn json(object: &Value) -> Option<Bytes> {
-    Some(serde_json::to_vec(object).unwrap().into())
+pub(crate) fn json(object: &Value) -> Bytes {
+    serde_json::to_vec(object).unwrap().into()
 }

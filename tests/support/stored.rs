@@ -1,6 +1,7 @@
 //! Backups made of given objects: such as no API server of today would give out, too.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -22,6 +23,11 @@ pub struct Folder(tempfile::TempDir);
 impl Folder {
     pub fn new() -> Result<Self> {
         Ok(Self(tempfile::tempdir()?))
+    }
+
+    /// Returns the file of a stored object.
+    pub fn file(&self, key: &str) -> PathBuf {
+        self.0.path().join("ark").join(key)
     }
 
     /// Opens the store.

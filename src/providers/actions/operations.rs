@@ -70,6 +70,11 @@ operating!(BackupItemAction, RestoreItemAction);
 pub trait Stage: fmt::Debug + Send + Sync {
     /// Takes note that nothing is left but operations, which are waited for.
     async fn waits_for_operations(&self);
+
+    /// Returns whether somebody else goes on with a run that was cancelled here, its operations included.
+    fn is_handed_on(&self) -> bool {
+        false
+    }
 }
 
 /// The operations of a run.

@@ -18,7 +18,6 @@ const API_SERVICES: &str = "apiservices.apiregistration.k8s.io";
 struct TypeState {
     planned: PlannedType,
     admitted: bool,
-    never: Option<&'static str>,
 }
 
 pub(super) struct Planner<'a> {
@@ -89,13 +88,16 @@ impl<'a> Planner<'a> {
             let group_resource = served
                 .as_ref()
                 .map_or_else(|| stored.clone(), |served| served.api_type.group_resource());
+            let admitted = self.selection.admits_either(&stored, &group_resource);
             self.types.push(TypeState {
-                admitted: self.selection.admits_either(&stored, &group_resource),
-                never: derived::by_type(&group_resource),
+                admitted,
                 planned: PlannedType {
                     key: Arc::clone(key),
                     status: self.selection.restores_status(&stored, &group_resource),
                     modifiers: Vec::new(),
+                    actions: Vec::new(),
+                    excluded: !admitted,
+                    never: derived::by_type(&group_resource),
                     group_resource,
                     convert: served.as_ref().and_then(|served| served.convert),
                     served: served.map(|served| served.api_type),
@@ -126,6 +128,7 @@ impl<'a> Planner<'a> {
                 continue;
             }
             let reason = state
+                .planned
                 .never
                 .or_else(|| derived::by_header(&state.planned.group_resource, entry));
             match reason {
@@ -191,7 +194,7 @@ impl<'a> Planner<'a> {
             let state = &self.types[index];
             let full = &state.planned.group_resource;
             let refused = self.selection.excludes_type(full)
-                || state.never.is_some()
+                || state.planned.never.is_some()
                 || entry.namespace.is_none()
                     && self.selection.cluster_scoped == ClusterScoped::Nothing
                 || derived::by_header(full, entry).is_some();
@@ -244,7 +247,10 @@ impl<'a> Planner<'a> {
                     }
                     if !empty {
                         // An empty one in its place would be taken for it.
-                        self.chosen[at] &= !volume.deleted_with_claim;
+                        if volume.deleted_with_claim {
+                            self.plan.lost_volumes.insert(volume.name.clone());
+                            self.chosen[at] = false;
+                        }
                         continue;
                     }
                 }
@@ -469,6 +475,7 @@ impl<'a> Planner<'a> {
                 step.wave = at;
             }
         }
+        self.plan.scope = self.selection.scope();
         self.plan.types = self.types.into_iter().map(|state| state.planned).collect();
         self.plan
     }

@@ -10,7 +10,7 @@ use crate::api::object::{self, Object};
 const KEPT: [&str; 5] = ["name", "namespace", "labels", "annotations", "finalizers"];
 
 /// Cases 1, 2, 7, 8: keeps what users own of the metadata, and drops the status.
-pub(super) fn reset(object: &mut Object) {
+pub(crate) fn reset(object: &mut Object) {
     object.shift_remove("status");
     if let Some(metadata) = object::at_mut(object, &["metadata"]) {
         metadata.retain(|key, value| KEPT.contains(&key.as_str()) && !value.is_null());

@@ -27,7 +27,7 @@ use super::rules::Told;
 use crate::api::object::Object;
 
 use self::Change::{Do, Names, Selects};
-pub(crate) use self::metadata::own_metadata;
+pub(crate) use self::metadata::{own_metadata, reset};
 pub(crate) use self::secrets::{TOKEN_ACCOUNT, TOKEN_TYPE};
 
 /// What rules know beyond the object.

@@ -258,6 +258,7 @@ impl Applier<'_> {
 /// What the volume of a claim was like.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(in crate::restore) struct OldVolume {
+    pub(in crate::restore) name: String,
     /// Whether it stayed when its claim went.
     pub(in crate::restore) kept: bool,
     pub(in crate::restore) labels: BTreeMap<String, Value>,

@@ -8,11 +8,13 @@ use kube::Api;
 use kube::api::DynamicObject;
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::dispatch::Task;
 use crate::api::error::chain;
 use crate::api::{BackupPhase, RunHolder};
 use crate::server::engines::{Ledger, Stage};
+use crate::server::leader::Term;
 use crate::server::status::{self, StatusError};
 
 /// The field of a status that lists the operations of item actions.
@@ -32,16 +34,24 @@ pub(crate) struct RunStatus {
     pub(crate) name: String,
     pub(crate) uid: String,
     pub(crate) run: Option<RunHolder>,
+    /// Cancelled when another server may go on with the run.
+    pub(crate) lost: CancellationToken,
 }
 
 impl RunStatus {
     /// Returns the status of the resource that a task is about.
-    pub(crate) fn of(api: &Api<DynamicObject>, task: &Task, run: Option<&RunHolder>) -> Self {
+    pub(crate) fn of(
+        api: &Api<DynamicObject>,
+        task: &Task,
+        run: Option<&RunHolder>,
+        term: &Term,
+    ) -> Self {
         Self {
             api: api.clone(),
             name: task.name.clone(),
             uid: task.uid.clone(),
             run: run.cloned(),
+            lost: term.lost().clone(),
         }
     }
 
@@ -113,5 +123,9 @@ impl Stage for RunStatus {
                 "it could not be written that operations are waited for"
             );
         }
+    }
+
+    fn is_handed_on(&self) -> bool {
+        self.lost.is_cancelled()
     }
 }

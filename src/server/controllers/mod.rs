@@ -37,8 +37,8 @@ use super::run_log::RunLogs;
 use super::settings::{Notes, World};
 use super::supervise::Supervisor;
 use crate::api::{
-    Backup, BackupStorageLocation, Config, DeleteBackupRequest, DownloadRequest, Restore, Schedule,
-    ServerStatusRequest, VolumeSnapshotLocation,
+    Backup, BackupStorageLocation, Config, DeleteBackupRequest, DownloadRequest, OperationNote,
+    Restore, Schedule, ServerStatusRequest, VolumeSnapshotLocation,
 };
 use crate::cluster::Cluster;
 use crate::providers::Environment;
@@ -98,6 +98,15 @@ impl Context {
     )]
     pub(crate) async fn actions(&self) -> Actions {
         Actions::default()
+    }
+
+    /// Returns the item actions that there are now, if any are needed for what is noted: no plugin is started in vain.
+    pub(crate) async fn actions_noted(&self, noted: &[OperationNote]) -> Actions {
+        if noted.is_empty() {
+            Actions::default()
+        } else {
+            self.actions().await
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! with what each asks for.
 
 mod accounts;
+mod actions;
 mod definitions;
 mod existing;
 mod jobs;
@@ -25,8 +26,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use ark::api::{Progress, RestoreSpec, ResultList};
+use ark::api::{Progress, Restore, RestoreSpec, RestoreStatus, ResultList};
 use ark::cluster::{ApiType, Cluster, Discovery};
+use ark::providers::actions::RunActions;
 use ark::providers::snapshotters::Snapshotters;
 use ark::restore::{self, RestoreError, RestoreOptions, RestoreOutcome, RestoreRequest};
 use ark::storage::Location;
@@ -45,8 +47,12 @@ pub(crate) struct Case<'plane> {
     pub(crate) cluster: Cluster,
     pub(crate) client: kube::Client,
     pub(crate) options: RestoreOptions,
+    /// What the server's plugins would offer.
+    pub(crate) actions: RunActions,
+    /// The status that an earlier attempt has left.
+    pub(crate) status: Option<RestoreStatus>,
     plane: &'plane ControlPlane,
-    _folder: Folder,
+    folder: Folder,
     location: Location,
     /// A name for namespaces and cluster-scoped objects that no other test uses; the namespace is not there yet.
     pub(crate) name: String,
@@ -72,8 +78,10 @@ impl<'plane> Case<'plane> {
                 unavailable_timeout: Duration::from_secs(1),
                 ..RestoreOptions::default()
             },
+            actions: RunActions::default(),
+            status: None,
             plane,
-            _folder: folder,
+            folder,
             location,
             name: unique_name(&format!("case-{number}")),
         })
@@ -174,14 +182,18 @@ impl<'plane> Case<'plane> {
             results: Box::default(),
         };
         let record = self.location.read_record(backup).await;
-        let request = RestoreRequest {
-            name: restore.to_owned(),
-            uid: format!("uid-{restore}"),
-            created: None,
-            spec: RestoreSpec {
+        let mut asked = Restore::new(
+            restore,
+            RestoreSpec {
                 backup_name: backup.to_owned(),
                 ..spec
             },
+        );
+        asked.metadata.uid = Some(format!("uid-{restore}"));
+        asked.status.clone_from(&self.status);
+        let request = RestoreRequest {
+            restore: asked,
+            actions: self.actions.clone(),
             backup: record.map_err(|error| failed(error.to_string()))?.backup,
             snapshotters: Snapshotters::default(),
         };
@@ -204,9 +216,11 @@ impl<'plane> Case<'plane> {
             cluster: Cluster::new(client, None),
             client: self.client.clone(),
             options: self.options.clone(),
+            actions: self.actions.clone(),
+            status: self.status.clone(),
             plane: self.plane,
             location: folder.location().await?,
-            _folder: folder,
+            folder,
             name: self.name.clone(),
         })
     }

@@ -46,7 +46,8 @@ impl Backups {
             Outcome::Retry
         })?;
         let run = read.object.status.and_then(|status| status.run);
-        let ledger = RunStatus::of(&context.apis.backups, task, run.as_ref()).list(HOOKS_OWED);
+        let ledger =
+            RunStatus::of(&context.apis.backups, task, run.as_ref(), term).list(HOOKS_OWED);
         if let Err(error) = ledger.write(Vec::<HookOwed>::new()).await {
             tracing::warn!(
                 backup = task.name,

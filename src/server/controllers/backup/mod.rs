@@ -179,7 +179,7 @@ impl Backups {
                 self.context
                     .metrics
                     .backup_ends(backup.schedule().unwrap_or_default(), Ending::Failure);
-                let actions = self.context.actions().await;
+                let actions = self.context.actions_noted(&status.operations_pending).await;
                 engines::cancel_operations(&actions, backup).await;
                 BackupStatus {
                     snapshots_pending: self.remove_pending(backup).await,
@@ -340,7 +340,12 @@ impl Backups {
             .map_or_else(|| context.clock.now(), |time| time.0);
         let csi_timeout = backup.spec.csi_snapshot_timeout.clone();
         let snapshotters = context.snapshotters(csi_timeout.as_deref());
-        let own = RunStatus::of(&context.apis.backups, run.task, run.status.run.as_ref());
+        let own = RunStatus::of(
+            &context.apis.backups,
+            run.task,
+            run.status.run.as_ref(),
+            run.term,
+        );
         let request = BackupRun {
             cluster: &context.cluster,
             location: &run.place.location,

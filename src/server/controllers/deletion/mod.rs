@@ -421,6 +421,8 @@ impl Deletions {
 
     /// Removes snapshots, stored data, restores and resource; returns what could not be removed.
     async fn remove(&self, deletion: &Deletion<'_>) -> Vec<String> {
+        // What goes wrong there is said, and keeps nothing: else the backup could never be removed.
+        let said = self.act(deletion).await;
         let mut errors = self.remove_snapshots(deletion).await;
         // What is stored is all that knows of the snapshots.
         if errors.is_empty()
@@ -438,7 +440,24 @@ impl Deletions {
                 backup.name
             ));
         }
+        errors.splice(0..0, said);
         errors
+    }
+
+    /// Has delete item actions look at what is still there.
+    async fn act(&self, deletion: &Deletion<'_>) -> Vec<String> {
+        let Some(place) = deletion.place else {
+            return Vec::new();
+        };
+        let actions = self.context.actions().await;
+        if actions.delete.is_empty() && actions.problems.is_empty() {
+            return Vec::new();
+        }
+        let (location, cluster) = (&place.location, &self.context.cluster);
+        let Deletion { name, owner, .. } = deletion;
+        location
+            .act_before_deletion(name, owner, &actions, cluster)
+            .await
     }
 
     /// Removes the snapshots that the record names, and those that no record does.

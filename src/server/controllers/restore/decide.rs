@@ -214,6 +214,8 @@ pub(crate) fn taken(
         // A restore that was taken over goes on; it began when its first attempt did.
         start_timestamp: before.start_timestamp.clone().or(Some(Time(now))),
         progress: before.progress.clone(),
+        // What goes on is waited for.
+        operations_pending: before.operations_pending.clone(),
         run: Some(RunHolder {
             holder: holder.to_owned(),
             attempt,
@@ -237,6 +239,7 @@ pub(crate) fn finished(
         },
         warnings,
         errors,
+        operations_pending: Vec::new(),
         completion_timestamp: Some(Time(now)),
         ..taken.clone()
     }
@@ -247,6 +250,7 @@ pub(crate) fn failed(before: &RestoreStatus, reason: String, now: Timestamp) -> 
     RestoreStatus {
         phase: RestorePhase::Failed,
         failure_reason: Some(reason),
+        operations_pending: Vec::new(),
         completion_timestamp: Some(Time(now)),
         ..before.clone()
     }

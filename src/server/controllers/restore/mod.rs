@@ -17,12 +17,13 @@ use super::Context;
 use super::attend::attend;
 use super::config_map;
 use super::dispatch::{Controller, Outcome, Task};
+use super::ledger::{OPERATIONS_PENDING, RunStatus};
 use super::malformed;
 use crate::api::error::chain;
 use crate::api::{
     Backup, BackupPhase, Progress, Restore, RestorePhase, RestoreStatus, Results, labels, names,
 };
-use crate::server::engines::{self, RestoreRun, Restored, RunError};
+use crate::server::engines::{self, RestoreRun, Restored, RunActions, RunError};
 use crate::server::leader::Term;
 use crate::server::metrics::Ending;
 use crate::server::objects::parse;
@@ -199,6 +200,8 @@ impl Restores {
             (Decision::Fail(reason), _, _) => {
                 tracing::error!(restore = task.name, reason, "a Restore failed");
                 self.context.metrics.restore_ends("", Ending::Failure);
+                let actions = self.context.actions_noted(&status.operations_pending).await;
+                engines::cancel_restore_operations(&actions, restore).await;
                 decide::failed(&status, reason, self.context.clock.now())
             }
         };
@@ -366,6 +369,7 @@ impl Restores {
                 items,
                 bytes,
                 counts,
+                operations,
                 plan,
             }) => {
                 if plan.is_none() {
@@ -394,13 +398,15 @@ impl Restores {
                 } else {
                     Ending::Partial
                 };
-                (
-                    RestoreStatus {
-                        counts: Some(counts),
-                        ..decide::finished(&run.status, warnings, errors, self.context.clock.now())
-                    },
-                    ending,
-                )
+                let now = self.context.clock.now();
+                let mut status = decide::finished(&run.status, warnings, errors, now);
+                status.counts = Some(counts);
+                if operations.attempted > 0 {
+                    status.restore_item_operations_attempted = Some(operations.attempted);
+                    status.restore_item_operations_completed = Some(operations.completed);
+                    status.restore_item_operations_failed = Some(operations.failed);
+                }
+                (status, ending)
             }
             Err((RunError::Refused(problems), _)) => {
                 tracing::info!(problems = problems.join("; "), "the restore is refused");
@@ -442,13 +448,26 @@ impl Restores {
     ) -> Result<Restored, (RunError, Results)> {
         let context = &self.context;
         let cancel = run.term.lost().child_token();
+        let own = RunStatus::of(
+            &context.apis.restores,
+            run.task,
+            run.status.run.as_ref(),
+            run.term,
+        );
+        let mut restore = run.restore.clone();
+        restore.status = Some(run.status.clone());
         let request = RestoreRun {
             cluster: &context.cluster,
             location: &run.place.location,
-            restore: run.restore,
+            restore,
             record: run.record,
             priorities: run.priorities,
             snapshotters: &context.snapshotters(None),
+            actions: RunActions {
+                actions: context.actions().await,
+                ledger: Arc::new(own.list(OPERATIONS_PENDING)),
+                stage: Arc::new(own),
+            },
         };
         let engine = engines::restore(&request, progress, &cancel);
         attend(
