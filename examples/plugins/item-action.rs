@@ -1,5 +1,5 @@
-//! A plugin that looks at ConfigMaps as they are backed up: it notes the backup's name in an annotation, and has the
-//! Secrets backed up, too, that an annotation of the ConfigMap names.
+//! A plugin that looks at ConfigMaps. As they are backed up it notes the backup's name in an annotation, and has the
+//! Secrets backed up, too, that an annotation of the ConfigMap names; as they are restored it notes the restore's name.
 //!
 //! `cargo build --release --example plugin-item-action` builds it; its file goes into the server's plugin directory.
 
@@ -7,13 +7,16 @@ use std::process::ExitCode;
 
 use ark::plugin::{
     ActionError, ActionErrorKind, BackedUpItem, BackupItemAction, Item, ItemId, ItemSelector,
-    RunDocument, Server,
+    RestoreItemAction, RestoredItem, RunDocument, Server,
 };
 use async_trait::async_trait;
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 /// Where the backup's name is noted.
-const NOTE: &str = "example.org/backed-up-by";
+const BACKUP: &str = "example.org/backed-up-by";
+/// Where the restore's name is noted.
+const RESTORE: &str = "example.org/restored-by";
 /// Names Secrets of the same namespace, with commas between them.
 const NEEDS: &str = "example.org/needs-secrets";
 
@@ -35,16 +38,8 @@ impl BackupItemAction for NoteBackup {
         item: Item<'_>,
         backup: &RunDocument,
     ) -> Result<BackedUpItem, ActionError> {
-        let unreadable = |error: serde_json::Error| {
-            ActionError::new(ActionErrorKind::Other, format!("cannot be read: {error}"))
-        };
-        let backup: Value = serde_json::from_slice(backup.velero()).map_err(unreadable)?;
-        let mut object: Value = serde_json::from_slice(item.json).map_err(unreadable)?;
-        let annotations = &mut object["metadata"]["annotations"];
-        if !annotations.is_object() {
-            *annotations = json!({});
-        }
-        annotations[NOTE] = backup["metadata"]["name"].clone();
+        let object = noted(item, backup, BACKUP)?;
+        let annotations = &object["metadata"]["annotations"];
         let needed = annotations[NEEDS].as_str().unwrap_or_default();
         let additional: Vec<ItemId> = needed
             .split(',')
@@ -70,7 +65,54 @@ impl BackupItemAction for NoteBackup {
     }
 }
 
+#[derive(Debug)]
+struct NoteRestore;
+
+#[async_trait]
+impl RestoreItemAction for NoteRestore {
+    fn name(&self) -> &'static str {
+        "example.org/note-restore"
+    }
+
+    async fn applies_to(&self) -> Result<ItemSelector, ActionError> {
+        Ok(ItemSelector::resources(["configmaps"]))
+    }
+
+    async fn execute(
+        &self,
+        item: Item<'_>,
+        _stored: &Bytes,
+        restore: &RunDocument,
+    ) -> Result<RestoredItem, ActionError> {
+        let object = noted(item, restore, RESTORE)?;
+        tracing::info!(name = item.id.name, "a restored ConfigMap is noted");
+        Ok(RestoredItem {
+            item: Some(object.to_string().into()),
+            ..RestoredItem::default()
+        })
+    }
+}
+
+/// Returns an item with the name of its backup or restore in an annotation.
+fn noted(item: Item<'_>, run: &RunDocument, annotation: &str) -> Result<Value, ActionError> {
+    let unreadable = |error: serde_json::Error| {
+        ActionError::new(ActionErrorKind::Other, format!("cannot be read: {error}"))
+    };
+    let run: Value = serde_json::from_slice(run.velero()).map_err(unreadable)?;
+    let mut object: Value = serde_json::from_slice(item.json).map_err(unreadable)?;
+    let annotations = &mut object["metadata"]["annotations"];
+    if !annotations.is_object() {
+        *annotations = json!({});
+    }
+    annotations[annotation] = run["metadata"]["name"].clone();
+    Ok(object)
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    Server::new().backup_item_action(NoteBackup).serve().await
+    Server::new()
+        .backup_item_action(NoteBackup)
+        .restore_item_action(NoteRestore)
+        .serve()
+        .await
 }

@@ -3,6 +3,7 @@
 use super::args::ServerArgs;
 use crate::api::PluginInfo;
 use crate::providers::Environment;
+use crate::providers::actions::Actions;
 
 /// Adds the plugins to what providers find around them; nothing is started yet.
 pub(crate) fn add(args: &ServerArgs, namespace: &str, environment: Environment) -> Environment {
@@ -44,6 +45,23 @@ pub(crate) async fn known(environment: &Environment) -> Vec<PluginInfo> {
     }
     let _ = environment;
     Vec::new()
+}
+
+/// Returns the item actions of all plugins, after a look at their directory.
+#[cfg_attr(
+    not(feature = "plugins"),
+    expect(
+        clippy::unused_async,
+        reason = "without plugins there is nobody to ask"
+    )
+)]
+pub(crate) async fn actions(environment: &Environment) -> Actions {
+    #[cfg(feature = "plugins")]
+    if let Some(plugins) = environment.plugins() {
+        return plugins.actions().await;
+    }
+    let _ = environment;
+    Actions::default()
 }
 
 /// Ends the plugins.

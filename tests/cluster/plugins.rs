@@ -97,9 +97,7 @@ async fn walk(plane: &'static ControlPlane, ark: &Installation<'_>) -> Result<[S
 #[tokio::test]
 async fn backups_live_in_a_plugins_store() -> Result<()> {
     let plane = ControlPlane::shared().await;
-    let dir = PluginDir::new()
-        .with("directory", &program("plugin-directory-store"))
-        .with_script("chatty", "echo Hello");
+    let dir = PluginDir::new().with("directory", &program("plugin-directory-store"));
     let Store {
         mut provider,
         environment,
@@ -140,6 +138,7 @@ async fn backups_live_in_a_plugins_store() -> Result<()> {
     let left = ark.keys();
     assert_eq!(left, ["metadata/revision"]);
 
+    let dir = dir.with_script("chatty", "echo Hello");
     let shown = ark.ark(&["plugin", "get"])?;
     let lines: Vec<&str> = shown.lines().collect();
     assert!(lines[0].starts_with("NAME "), "{shown}");
@@ -262,4 +261,103 @@ async fn veleros_plugin_for_aws_keeps_objects_and_volumes_until_they_expire() ->
     assert_eq!(left.matches("<Key>").count(), 1, "{left}");
     assert!(left.contains("<Key>metadata/revision</Key>"), "{left}");
     server.end().await
+}
+
+#[tokio::test]
+async fn item_actions_of_plugins_take_part_in_backups_and_restores() -> Result<()> {
+    let plane = ControlPlane::shared().await;
+    let client = plane.client();
+    let dir = PluginDir::new().with("item-action", &program("plugin-item-action"));
+    let mut ark = Installation::with_store(plane, Store::local(plane)?).await?;
+    let directory = dir.path().display().to_string();
+    ark.server_arguments(["--plugin-dir", &directory]);
+    let server = ark.serve().await?;
+    let namespace = TestNamespace::new(plane, "acting").await?;
+    let name = namespace.name();
+    for object in [
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "data": { "a": "b" },
+            "metadata": {
+                "name": "settings", "namespace": name, "labels": { "app": "a" },
+                "annotations": { "example.org/needs-secrets": "token" },
+            },
+        }),
+        json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": { "name": "token", "namespace": name },
+        }),
+    ] {
+        apply_yaml(&client, &object.to_string()).await?;
+    }
+    let selected = ["--include-namespaces", name, "--selector", "app=a"];
+    let create = ["backup", "create", "one", "--wait"];
+    let made = ark.ark(&[&create[..], &selected[..]].concat())?;
+    ensure!(made.contains("Completed"), "{made}");
+    let log = ark.ark(&["backup", "logs", "one"])?;
+    let noted: Vec<&str> = log
+        .lines()
+        .filter(|line| {
+            line.contains("a ConfigMap is noted") && line.contains("pluginName=item-action")
+        })
+        .collect();
+    assert_eq!(noted.len(), 1, "{log}");
+    assert!(noted[0].contains("name=settings"), "{log}");
+    namespace.delete().await?;
+    let restored = ark.ark(&[
+        "restore",
+        "create",
+        "back",
+        "--from-backup",
+        "one",
+        "--wait",
+    ])?;
+    ensure!(restored.contains("Completed"), "{restored}");
+    let maps: kube::Api<k8s_openapi::api::core::v1::ConfigMap> =
+        kube::Api::namespaced(client.clone(), name);
+    let annotations = maps
+        .get("settings")
+        .await?
+        .metadata
+        .annotations
+        .context("annotations")?;
+    assert_eq!(annotations["example.org/backed-up-by"], "one");
+    assert_eq!(annotations["example.org/restored-by"], "back");
+    let restore_log = ark.ark(&["restore", "logs", "back"])?;
+    let line = "a restored ConfigMap is noted";
+    assert_eq!(restore_log.matches(line).count(), 1, "{restore_log}");
+    assert!(!log.contains(line), "{log}");
+    let secrets: kube::Api<k8s_openapi::api::core::v1::Secret> =
+        kube::Api::namespaced(client.clone(), name);
+    secrets
+        .get("token")
+        .await
+        .context("what the plugin named")?;
+
+    // One that cannot be asked is an error of the run, and no more than that.
+    let dir = dir.with_script("broken", "echo Hello");
+    let create = ["backup", "create", "two", "--wait"];
+    let made = ark
+        .command()
+        .args([&create[..], &selected[..]].concat())
+        .output()?;
+    let said = String::from_utf8_lossy(&made.stdout);
+    ensure!(said.contains("PartiallyFailed"), "{made:?}");
+    let log = ark.ark(&["backup", "logs", "two"])?;
+    assert!(log.contains("/broken is no plugin"), "{log}");
+    // Of a deletion, too, which goes on.
+    ark.ark(&["backup", "delete", "two", "--confirm"])?;
+    let requests: kube::Api<ark::api::DeleteBackupRequest> = ark.api();
+    let errors = wait_until("the deletion is through", PATIENCE, async || {
+        let all = requests.list(&kube::api::ListParams::default()).await?;
+        let ended = all.items.into_iter().filter_map(|request| request.status);
+        let mut ended = ended.filter(|status| status.completion_timestamp.is_some());
+        Ok(ended.next().map(|status| status.errors))
+    })
+    .await?;
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].contains("/broken is no plugin"), "{errors:?}");
+    ensure!(!ark.ark(&["backup", "get"])?.contains("two "));
+    server.stop()?;
+    assert_eq!(processes(&dir), [""; 0]);
+    Ok(())
 }

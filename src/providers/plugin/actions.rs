@@ -13,8 +13,8 @@ use super::catalog::{Catalog, Family, Kind, Offer};
 use super::error::{CallError, CallErrorKind};
 use super::pool::{Lease, Pool};
 use crate::providers::actions::{
-    ActionError, ActionErrorKind, BackupItemAction, DeleteItemAction, Item, ItemBlockAction,
-    RestoreItemAction,
+    ActionError, ActionErrorKind, Actions, BackupItemAction, DeleteItemAction, Item,
+    ItemBlockAction, RestoreItemAction,
 };
 
 /// The actions of a kind that plugins offer.
@@ -188,4 +188,27 @@ pub(super) fn item_block(catalog: &Catalog) -> PluginActions<dyn ItemBlockAction
         let action: Arc<dyn ItemBlockAction> = Arc::new(velero::ItemBlock(action));
         action
     })
+}
+
+/// Returns the actions of all kinds.
+pub(super) fn all(catalog: &Catalog) -> Actions {
+    let (backup, restore) = (backup(catalog), restore(catalog));
+    let (delete, blocks) = (delete(catalog), item_block(catalog));
+    // What cannot be asked is missing in each kind.
+    let mut problems = [
+        backup.problems,
+        restore.problems,
+        delete.problems,
+        blocks.problems,
+    ]
+    .concat();
+    problems.sort();
+    problems.dedup();
+    Actions {
+        backup: backup.actions,
+        restore: restore.actions,
+        delete: delete.actions,
+        blocks: blocks.actions,
+        problems,
+    }
 }

@@ -30,7 +30,9 @@ use self::catalog::{Catalog, Found, Kind, Offer};
 use self::launch::Launcher;
 pub use self::launch::{LAUNCH_COMMAND, become_plugin, this_program};
 pub use self::options::{PluginLimits, PluginOptions};
-use super::actions::{BackupItemAction, DeleteItemAction, ItemBlockAction, RestoreItemAction};
+use super::actions::{
+    Actions, BackupItemAction, DeleteItemAction, ItemBlockAction, RestoreItemAction,
+};
 use super::environment::Environment;
 use super::snapshotter::{SnapshotError, SnapshotErrorKind, VolumeSnapshotter};
 use super::store::{ErrorKind, ObjectStore, StoreError};
@@ -105,6 +107,13 @@ impl Plugins {
     /// Returns the actions that say what belongs together.
     pub async fn item_block_actions(&self) -> PluginActions<dyn ItemBlockAction> {
         self.gather(actions::item_block).await
+    }
+
+    /// Returns the actions of all kinds.
+    pub async fn actions(&self) -> Actions {
+        let mut catalog = self.shared.catalog.lock().await;
+        catalog.refresh(&self.shared.launcher, true).await;
+        actions::all(&catalog)
     }
 
     /// Ends all programs, politely first, and starts none any more.

@@ -33,6 +33,7 @@ use super::events::Events;
 use super::leader::Term;
 use super::metrics::Metrics;
 use super::objects::Objects;
+use super::plugins;
 use super::run_log::RunLogs;
 use super::settings::{Notes, World};
 use super::supervise::Supervisor;
@@ -92,12 +93,8 @@ impl Context {
     }
 
     /// Returns the item actions that there are now.
-    #[allow(
-        clippy::unused_async,
-        reason = "plugins are asked for theirs as soon as there are plugins"
-    )]
     pub(crate) async fn actions(&self) -> Actions {
-        Actions::default()
+        plugins::actions(&self.environment).await
     }
 
     /// Returns the item actions that there are now, if any are needed for what is noted: no plugin is started in vain.
