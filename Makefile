@@ -31,9 +31,10 @@ lint: ## Check the formatting, and everything that clippy knows
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 
+# Tests wait for servers more than they compute: more of them at once than there are cores.
 .PHONY: test
 test: control-plane ## Run all tests against a real control plane and a real S3 server
-	$(CARGO) test
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-4} $(CARGO) test
 	$(CARGO) check --no-default-features
 
 .PHONY: control-plane
