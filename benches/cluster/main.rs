@@ -106,6 +106,7 @@ async fn measure() -> Result<Figures> {
     for round in 0..3 {
         let name = format!("bench-{round}");
         let server = ark.serve().await?;
+        back_up_little(&ark, &format!("little-{round}")).await?;
         let (took, items) = back_up(&ark, &name).await?;
         backups.push(took);
         backup_items = items;
@@ -113,6 +114,8 @@ async fn measure() -> Result<Figures> {
         server.stop()?;
 
         let server = acting.serve().await?;
+        // A plugin that was needed once stays for the next run.
+        back_up_little(&acting, &format!("little-{round}")).await?;
         let (took, _) = back_up(&acting, &name).await?;
         acted.push(took);
         if round == 2 {
@@ -178,15 +181,16 @@ async fn back_up(ark: &Installation<'_>, name: &str) -> Result<(Duration, u64)> 
         &Backup::new(name, BackupSpec::default()),
     )
     .await?;
-    let backup = support::wait_until(&format!("backup {name} ends"), PATIENCE, async || {
+    // Looked at so often that the looking does not show in a second's figure.
+    let backup = loop {
         let backup = api.get(name).await?;
-        Ok(backup
-            .status
-            .as_ref()
-            .is_some_and(|status| status.phase.is_terminal())
-            .then_some(backup))
-    })
-    .await?;
+        let status = backup.status.as_ref();
+        if status.is_some_and(|status| status.phase.is_terminal()) {
+            break backup;
+        }
+        ensure!(started.elapsed() < PATIENCE, "backup {name} does not end");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
     let took = started.elapsed();
     let status = backup.status.unwrap_or_default();
     ensure!(
@@ -194,6 +198,18 @@ async fn back_up(ark: &Installation<'_>, name: &str) -> Result<(Duration, u64)> 
         "backup {name} ended as {status:?}"
     );
     Ok((took, status.progress.unwrap_or_default().items_done))
+}
+
+/// Backs up a few objects: what a server does once is done then.
+async fn back_up_little(ark: &Installation<'_>, name: &str) -> Result<()> {
+    let spec = BackupSpec {
+        included_namespaces: vec!["default".to_owned()],
+        ..BackupSpec::default()
+    };
+    let backup = ark.back_up(name, spec).await?;
+    let status = backup.status.unwrap_or_default();
+    ensure!(status.phase == BackupPhase::Completed, "{status:?}");
+    Ok(())
 }
 
 /// Restores the loaded namespaces under other names.
