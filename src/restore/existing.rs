@@ -310,9 +310,8 @@ impl Applier<'_> {
 
     /// Returns the stored object with what the server would fill in, if it would take it in place of the one that is
     /// there, of that version or a newer one.
-    async fn filled_in(&self, prepared: &Prepared<'_>, version: String) -> Option<Object> {
+    async fn filled_in(&self, prepared: &Prepared<'_>, mut version: String) -> Option<Object> {
         let mut stored: Object = serde_json::from_slice(&prepared.body).ok()?;
-        let mut version = version;
         for tries_left in (0..FILL_TRIES).rev() {
             object::ensure(&mut stored, &["metadata"])?
                 .insert("resourceVersion".to_owned(), Value::from(version.as_str()));
