@@ -88,6 +88,24 @@ impl Backup {
         annotations.get(labels::LOCKED_UNTIL)?.parse().ok()
     }
 
+    /// Returns the UID of the Backup that was stored, if sync has made this one of what is stored.
+    pub fn origin(&self) -> Option<&str> {
+        let annotations = self.metadata.annotations.as_ref()?;
+        annotations.get(labels::ORIGIN_UID).map(String::as_str)
+    }
+
+    /// Returns whether sync has made it of what is stored.
+    pub fn is_synced(&self) -> bool {
+        self.origin().is_some()
+    }
+
+    /// Returns the phase that it says it has. `None`: sync has made it, and has yet to write that; what is stored alone
+    /// counts then.
+    pub fn said_phase(&self) -> Option<BackupPhase> {
+        let phase = self.status.clone().unwrap_or_default().phase;
+        (phase != BackupPhase::New || !self.is_synced()).then_some(phase)
+    }
+
     /// Returns the newest completed one of some backups, by when they began.
     pub fn newest_completed<'a>(backups: impl IntoIterator<Item = &'a Self>) -> Option<&'a Self> {
         backups
@@ -530,6 +548,26 @@ pub struct VolumeBackupInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_backup_that_sync_has_yet_to_finish_says_no_phase() {
+        let new = Backup::default();
+        let mut synced = Backup::default();
+        synced.metadata.annotations =
+            Some([(labels::ORIGIN_UID.to_owned(), "u".to_owned())].into());
+        let mut finished = synced.clone();
+        finished.status = Some(BackupStatus {
+            phase: BackupPhase::Completed,
+            ..BackupStatus::default()
+        });
+        for (backup, expected) in [
+            (&new, Some(BackupPhase::New)),
+            (&synced, None),
+            (&finished, Some(BackupPhase::Completed)),
+        ] {
+            assert_eq!(backup.said_phase(), expected, "{backup:?}");
+        }
+    }
 
     #[test]
     fn hooks_fail_after_30_seconds_unless_they_say_otherwise() {

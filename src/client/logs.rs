@@ -55,8 +55,10 @@ impl Logged for Backup {
     const TARGET: DownloadTargetKind = DownloadTargetKind::BackupLog;
 
     fn stage(&self) -> Stage {
-        let phase = self.status.as_ref().map(|status| status.phase.clone());
-        match phase.unwrap_or_default() {
+        let Some(phase) = self.said_phase() else {
+            return Stage::Ended;
+        };
+        match phase {
             BackupPhase::New => Stage::NotBegun,
             BackupPhase::FailedValidation => Stage::Refused,
             BackupPhase::InProgress | BackupPhase::WaitingForPluginOperations => Stage::Running,

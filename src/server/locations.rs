@@ -188,6 +188,7 @@ impl Follower {
                     .map(|(name, _, found)| (name.clone(), found.cloned()))
                     .collect(),
                 default_snapshot_locations: self.overrides.default_snapshot_locations.clone(),
+                looked_through: self.notes.borrow().keys().cloned().collect(),
             })),
         };
         for (name, _, found) in stores.iter() {
@@ -299,7 +300,7 @@ impl Follower {
             LocationState::Pending => return,
             LocationState::Usable(_) => {
                 let phase = BackupStorageLocationPhase::Available;
-                let note = self.notes.borrow().get(name).cloned();
+                let note = self.notes.borrow().get(name).cloned().flatten();
                 // What the leader before noted stays until this one has looked itself.
                 let before = || {
                     told.filter(|told| told.phase == phase)
@@ -437,6 +438,7 @@ fn same(before: &World, now: &World) -> bool {
                         .is_some_and(|now| same_location(before, now))
                 })
                 && before.default_snapshot_locations == now.default_snapshot_locations
+                && before.looked_through == now.looked_through
                 && before.snapshot_locations.len() == now.snapshot_locations.len()
                 && before.snapshot_locations.iter().all(|(name, before)| {
                     let now = now.snapshot_locations.get(name);

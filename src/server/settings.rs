@@ -1,7 +1,7 @@
 //! What the server has been told to work with: its settings, and the locations that backups are kept in. Plain data,
 //! published by `locations`, read by every controller.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ pub(crate) struct Known {
     pub(crate) snapshot_locations: BTreeMap<String, Option<Arc<SnapshotPlace>>>,
     /// Which snapshot location of a provider counts where nobody names one.
     pub(crate) default_snapshot_locations: BTreeMap<String, String>,
+    /// Which locations sync has looked through, or tried to, since it began.
+    pub(crate) looked_through: BTreeSet<String>,
 }
 
 /// A snapshot location.
@@ -74,8 +76,9 @@ pub(crate) struct Root {
     pub(crate) prefix: String,
 }
 
-/// What users should know of locations that can be used, by the locations' names; empty where there is nothing to say.
-pub(crate) type Notes = BTreeMap<String, String>;
+/// What users should know of the locations that sync has looked through, by the locations' names; empty where there is
+/// nothing to say, `None` where a location could not be looked through.
+pub(crate) type Notes = BTreeMap<String, Option<String>>;
 
 /// A location that can be used.
 #[derive(Debug)]
@@ -103,6 +106,19 @@ pub(crate) enum Whereabouts {
     Unusable(Arc<Vec<String>>),
     /// Here.
     At(Arc<Place>),
+}
+
+/// Where a backup may be, and what belongs to it.
+#[derive(Clone, Debug)]
+pub(crate) enum Candidates {
+    /// Not known yet.
+    Unknown,
+    /// The server has been told of no location.
+    NoLocation,
+    /// Nowhere that can be looked into; a sentence for each reason.
+    Unusable(Arc<Vec<String>>),
+    /// In one of these, the default one first; the names of those that cannot be looked into.
+    Places(Vec<Arc<Place>>, Vec<String>),
 }
 
 impl Place {
@@ -211,6 +227,55 @@ impl World {
             .collect()
     }
 
+    /// Returns where a backup may be: in the location that it names, or in any if it names none.
+    pub(crate) fn candidates(&self, named: &str) -> Candidates {
+        if !named.is_empty() {
+            return match self.find(named) {
+                Whereabouts::Unknown => Candidates::Unknown,
+                Whereabouts::Unusable(reasons) => Candidates::Unusable(reasons),
+                Whereabouts::At(place) => Candidates::Places(vec![place], Vec::new()),
+            };
+        }
+        let known = match self {
+            Self::Pending => return Candidates::Unknown,
+            Self::Unusable(reasons) => return Candidates::Unusable(Arc::clone(reasons)),
+            Self::Known(known) => known,
+        };
+        let mut unseen = Vec::new();
+        let mut problems = Vec::new();
+        for (name, state) in &known.locations {
+            match state {
+                // It may be where nobody has looked yet.
+                LocationState::Pending => return Candidates::Unknown,
+                LocationState::Unusable(reasons) => {
+                    unseen.push(name.clone());
+                    problems.extend(reasons.iter().cloned());
+                }
+                LocationState::Usable(_) => {}
+            }
+        }
+        let places = self.places();
+        if !places.is_empty() {
+            Candidates::Places(places, unseen)
+        } else if unseen.is_empty() {
+            Candidates::NoLocation
+        } else {
+            Candidates::Unusable(Arc::new(problems))
+        }
+    }
+
+    /// Returns whether what is stored in the locations that can be used is shown in the cluster, as far as it can be.
+    pub(crate) fn is_looked_through(&self) -> bool {
+        let Self::Known(known) = self else {
+            return false;
+        };
+        known.locations.iter().all(|(name, state)| match state {
+            LocationState::Pending => false,
+            LocationState::Unusable(_) => true,
+            LocationState::Usable(_) => known.looked_through.contains(name),
+        })
+    }
+
     /// Returns every location that can be used, the default one first.
     pub(crate) fn places(&self) -> Vec<Arc<Place>> {
         let Self::Known(known) = self else {
@@ -259,6 +324,7 @@ pub(crate) mod testing {
                 .collect(),
             snapshot_locations: BTreeMap::new(),
             default_snapshot_locations: BTreeMap::new(),
+            looked_through: BTreeSet::new(),
         }))
     }
 }
@@ -289,6 +355,32 @@ mod tests {
         assert!(matches!(World::Pending.find("b"), Whereabouts::Unknown));
         assert!(world.has("b") && !world.has("c"));
         assert!(World::Pending.has("c"), "nobody knows yet");
+    }
+
+    #[test]
+    fn a_backup_that_names_no_location_may_be_in_any() {
+        let broken = || LocationState::Unusable(Arc::new(vec!["broken".into()]));
+        let pending = || LocationState::Pending;
+        for (world, named, expected) in [
+            (World::Pending, "", "unknown"),
+            (World::Pending, "a", "unknown"),
+            (World::Unusable(Arc::default()), "", "unusable"),
+            (known(&[]), "", "no location"),
+            (known(&[]), "a", "unusable"),
+            (known(&[("a", pending())]), "", "unknown"),
+            (known(&[("a", pending())]), "a", "unknown"),
+            (known(&[("a", broken())]), "", "unusable"),
+            (known(&[("a", broken())]), "a", "unusable"),
+            (known(&[("a", broken()), ("b", pending())]), "", "unknown"),
+        ] {
+            let found = match world.candidates(named) {
+                Candidates::Unknown => "unknown",
+                Candidates::NoLocation => "no location",
+                Candidates::Unusable(_) => "unusable",
+                Candidates::Places(..) => "places",
+            };
+            assert_eq!(found, expected, "{world:?} {named:?}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::keys::{BackupKey, BackupKeys, Layout};
 use super::{Location, PartKind, Record, StorageError};
-use crate::api::{Backup, labels};
+use crate::api::Backup;
 use crate::providers::store::Lock;
 
 /// Whose backup is to be deleted: the UID that its record carries.
@@ -22,17 +22,8 @@ impl Owner {
 
     /// Returns the owner that a resource stands for: the one that sync found in the location, or itself.
     pub fn of(backup: &Backup) -> Self {
-        let origin = backup
-            .metadata
-            .annotations
-            .as_ref()
-            .and_then(|annotations| annotations.get(labels::ORIGIN_UID));
-        Self(
-            origin
-                .or(backup.metadata.uid.as_ref())
-                .cloned()
-                .unwrap_or_default(),
-        )
+        let uid = backup.origin().or(backup.metadata.uid.as_deref());
+        Self(uid.unwrap_or_default().to_owned())
     }
 }
 
@@ -205,6 +196,7 @@ fn refusal(record: &Record, owner: &Owner) -> Option<Refusal> {
 mod tests {
     use super::super::testing::{Fault, Rig};
     use super::*;
+    use crate::api::labels;
 
     async fn delete(rig: &Rig, uid: &str) -> Result<Deletion, StorageError> {
         rig.location.delete_backup("b", &Owner::new(uid)).await

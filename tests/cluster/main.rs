@@ -20,6 +20,7 @@ mod dry_run;
 mod exec;
 mod expiry;
 mod foreign;
+mod fresh;
 mod hooked;
 mod hooks;
 mod install;

@@ -38,7 +38,7 @@ data: {colour: blue}
 ";
 
 /// Describes the store of an installation as a location.
-fn own(
+pub(crate) fn own(
     ark: &Installation<'_>,
     change: impl FnOnce(&mut BackupStorageLocationSpec),
 ) -> Result<BackupStorageLocationSpec> {
@@ -47,7 +47,7 @@ fn own(
 }
 
 /// A record that another cluster's Ark could have stored.
-fn record(name: &str, uid: &str) -> Value {
+pub(crate) fn record(name: &str, uid: &str) -> Value {
     json!({
         "apiVersion": "ark.heptio.com/v1",
         "kind": "Backup",
@@ -64,7 +64,7 @@ fn record(name: &str, uid: &str) -> Value {
 }
 
 /// Stores an object, as somebody with access to the bucket could: it is there at once or not at all.
-fn put(ark: &Installation<'_>, key: &str, content: &str) -> Result<()> {
+pub(crate) fn put(ark: &Installation<'_>, key: &str, content: &str) -> Result<()> {
     let file = ark.bucket().join(key);
     let folder = file.parent().context("a key has a folder")?;
     fs::create_dir_all(folder)?;

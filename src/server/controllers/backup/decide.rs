@@ -104,7 +104,7 @@ pub(crate) fn decide(backup: &Backup, location: &Location<'_>) -> Decision {
         | Location::Unknown
         | Location::Unusable(_)
         | Location::ReadOnly(_)
-            if is_synced(backup) =>
+            if backup.is_synced() =>
         {
             Decision::Nothing
         }
@@ -226,7 +226,7 @@ pub(crate) fn owns(backup: &Backup, record: &Backup) -> bool {
     let Some(stored) = record.metadata.uid.as_deref().filter(|uid| !uid.is_empty()) else {
         return false;
     };
-    let uids = [backup.metadata.uid.as_ref(), origin(backup)];
+    let uids = [backup.metadata.uid.as_deref(), backup.origin()];
     uids.into_iter().flatten().any(|uid| uid == stored)
 }
 
@@ -248,16 +248,6 @@ pub(crate) fn pinned(backup: &Backup, location: &str, snapshots: &[String]) -> O
             "spec": spec,
         })
     })
-}
-
-/// Returns whether sync made this Backup of a record, whose status it has yet to get.
-pub(crate) fn is_synced(backup: &Backup) -> bool {
-    origin(backup).is_some()
-}
-
-fn origin(backup: &Backup) -> Option<&String> {
-    let annotations = backup.metadata.annotations.as_ref()?;
-    annotations.get(labels::ORIGIN_UID)
 }
 
 fn expiration(backup: &Backup, now: Timestamp) -> Option<Time> {

@@ -66,7 +66,7 @@ impl Controller for Backups {
     fn wants(&self, backup: &Backup) -> bool {
         match backup.status.as_ref().map(|status| &status.phase) {
             // What sync made gets its status from sync.
-            None | Some(BackupPhase::New) => !decide::is_synced(backup),
+            None | Some(BackupPhase::New) => !backup.is_synced(),
             Some(phase) => phase.is_running(),
         }
     }

@@ -121,9 +121,8 @@ pub(crate) fn decide(
                 return refuse(problem);
             }
             let uid = backup.metadata.uid.clone().unwrap_or_default();
-            let annotations = backup.metadata.annotations.as_ref();
-            let origin = annotations.and_then(|annotations| annotations.get(labels::ORIGIN_UID));
-            (uid.clone(), origin.cloned().unwrap_or(uid))
+            let origin = backup.origin().map(str::to_owned);
+            (uid.clone(), origin.unwrap_or(uid))
         }
         // The resource went last time; what is stored may still be there.
         (None, Some(uid)) if resumed => (uid.clone(), uid.clone()),

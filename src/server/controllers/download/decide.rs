@@ -144,7 +144,10 @@ impl Run {
     /// Returns how far a backup has come, as the server `identity` sees it.
     pub(crate) fn of_backup(backup: &Backup, identity: &str) -> Self {
         let status = backup.status.clone().unwrap_or_default();
-        match status.phase {
+        let Some(phase) = backup.said_phase() else {
+            return Self::Ended;
+        };
+        match phase {
             BackupPhase::New => Self::New,
             BackupPhase::InProgress | BackupPhase::WaitingForPluginOperations => {
                 Self::held(status.run, identity)

@@ -1,4 +1,4 @@
-use crate::api::{BackupStatus, DownloadServer, DownloadTarget};
+use crate::api::{BackupStatus, DownloadServer, DownloadTarget, labels};
 
 use super::*;
 
@@ -135,6 +135,9 @@ fn runs_are_seen_from_one_server() {
         assert_eq!(Run::of_backup(&backup(phase, holder), "me"), expected);
     }
     assert_eq!(Run::of_backup(&Backup::default(), "me"), Run::New);
+    let mut synced = Backup::default();
+    synced.metadata.annotations = Some([(labels::ORIGIN_UID.to_owned(), "u".to_owned())].into());
+    assert_eq!(Run::of_backup(&synced, "me"), Run::Ended);
     assert_eq!(Run::of_restore(&Restore::default(), "me"), Run::New);
 }
 

@@ -10,17 +10,7 @@ use crate::api::{Backup, Restore};
 use crate::server::controllers::backup::decide::owns;
 use crate::server::engines::{self, PartKind, RestoreFile};
 use crate::server::objects::parse;
-use crate::server::settings::{LocationState, Place, Whereabouts, World, location_of};
-
-/// Where something may be.
-enum Candidates {
-    /// Not known yet.
-    Unknown,
-    /// Nowhere that can be looked into; a sentence for each reason.
-    Unusable(Vec<String>),
-    /// In one of these; the names of those that cannot be looked into.
-    Places(Vec<Arc<Place>>, Vec<String>),
-}
+use crate::server::settings::{Candidates, Place, World, location_of};
 
 impl Downloads {
     /// Looks for a part of a backup, and at the backup's run.
@@ -37,10 +27,9 @@ impl Downloads {
             return Ok((run, Found::Nothing(Vec::new())));
         }
         let world = self.context.world.borrow().clone();
-        let (places, unseen) = match candidates(&world, backup.as_ref().map_or("", location_of)) {
-            Candidates::Unknown => return Ok((run, Found::Unknown)),
-            Candidates::Unusable(reasons) => return Ok((run, Found::Unusable(reasons))),
-            Candidates::Places(places, unseen) => (places, unseen),
+        let (places, unseen) = match places(&world, backup.as_ref()) {
+            Ok(places) => places,
+            Err(found) => return Ok((run, found)),
         };
         let mut problems = Vec::new();
         for place in places {
@@ -99,10 +88,9 @@ impl Downloads {
             None => None,
         };
         let world = self.context.world.borrow().clone();
-        let (places, unseen) = match candidates(&world, backup.as_ref().map_or("", location_of)) {
-            Candidates::Unknown => return Ok((run, Found::Unknown)),
-            Candidates::Unusable(reasons) => return Ok((run, Found::Unusable(reasons))),
-            Candidates::Places(places, unseen) => (places, unseen),
+        let (places, unseen) = match places(&world, backup.as_ref()) {
+            Ok(places) => places,
+            Err(found) => return Ok((run, found)),
         };
         let mut problems = Vec::new();
         for place in places {
@@ -137,43 +125,17 @@ async fn get<K: serde::de::DeserializeOwned>(
     Ok(object.and_then(|object| parse(&object).ok()))
 }
 
-/// Returns where something may be: in its location, or in any if nobody says in which.
-fn candidates(world: &World, known: &str) -> Candidates {
-    if !known.is_empty() {
-        return match world.find(known) {
-            Whereabouts::Unknown => Candidates::Unknown,
-            Whereabouts::Unusable(reasons) => Candidates::Unusable(reasons.to_vec()),
-            Whereabouts::At(place) => Candidates::Places(vec![place], Vec::new()),
-        };
+/// Returns where something of a backup may be, and the names of locations that cannot be looked into.
+fn places(world: &World, backup: Option<&Backup>) -> Result<(Vec<Arc<Place>>, Vec<String>), Found> {
+    match world.candidates(backup.map_or("", location_of)) {
+        Candidates::Unknown => Err(Found::Unknown),
+        Candidates::Unusable(reasons) => Err(Found::Unusable(reasons.to_vec())),
+        Candidates::NoLocation => Err(Found::Unusable(vec![
+            "the server has been told of no location; make a Config or a BackupStorageLocation"
+                .to_owned(),
+        ])),
+        Candidates::Places(places, unseen) => Ok((places, unseen)),
     }
-    let known = match world {
-        World::Pending => return Candidates::Unknown,
-        World::Unusable(reasons) => return Candidates::Unusable(reasons.to_vec()),
-        World::Known(known) => known,
-    };
-    let mut unseen = Vec::new();
-    let mut problems = Vec::new();
-    for (name, state) in &known.locations {
-        match state {
-            LocationState::Pending => return Candidates::Unknown,
-            LocationState::Unusable(reasons) => {
-                unseen.push(name.clone());
-                problems.extend(reasons.iter().cloned());
-            }
-            LocationState::Usable(_) => {}
-        }
-    }
-    let places = world.places();
-    if places.is_empty() {
-        if problems.is_empty() {
-            problems.push(
-                "the server has been told of no location; make a Config or a BackupStorageLocation"
-                    .to_owned(),
-            );
-        }
-        return Candidates::Unusable(problems);
-    }
-    Candidates::Places(places, unseen)
 }
 
 fn not_found(problems: Vec<String>, unseen: Vec<String>) -> Found {
@@ -187,38 +149,24 @@ fn not_found(problems: Vec<String>, unseen: Vec<String>) -> Found {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::settings::LocationState;
     use crate::server::settings::testing::known;
 
     #[test]
     fn what_cannot_be_looked_for_is_said_and_what_will_be_is_waited_for() {
-        let broken = || LocationState::Unusable(Arc::new(vec!["broken".into()]));
-        for (world, location, problem) in [
-            (World::Pending, "", None),
-            (World::Pending, "a", None),
-            (
-                World::Unusable(Arc::new(vec!["odd Config".into()])),
-                "",
-                Some("odd Config"),
-            ),
-            (known(&[]), "", Some("no location")),
-            (known(&[]), "a", Some("there is no location a")),
-            (known(&[("a", LocationState::Pending)]), "", None),
-            (known(&[("a", LocationState::Pending)]), "a", None),
-            (known(&[("a", broken())]), "", Some("broken")),
-            (known(&[("a", broken())]), "a", Some("broken")),
-            // It may be where nobody has looked yet.
-            (
-                known(&[("a", broken()), ("b", LocationState::Pending)]),
-                "",
-                None,
-            ),
+        let broken = LocationState::Unusable(Arc::new(vec!["broken".into()]));
+        for (world, problem) in [
+            (World::Pending, None),
+            (known(&[]), Some("no location")),
+            (known(&[("a", LocationState::Pending)]), None),
+            (known(&[("a", broken)]), Some("broken")),
         ] {
-            match (candidates(&world, location), problem) {
-                (Candidates::Unknown, None) => {}
-                (Candidates::Unusable(reasons), Some(problem)) => {
+            match (places(&world, None), problem) {
+                (Err(Found::Unknown), None) => {}
+                (Err(Found::Unusable(reasons)), Some(problem)) => {
                     assert!(reasons.join("; ").contains(problem), "{reasons:?}");
                 }
-                _ => panic!("{world:?} {location:?}: not {problem:?}"),
+                _ => panic!("{world:?}: not {problem:?}"),
             }
         }
     }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Context;
 use crate::api::error::chain;
-use crate::api::{Backup, BackupPhase, labels};
+use crate::api::{Backup, BackupPhase};
 use crate::server::engines::Leftover;
 use crate::server::leader::{Standing, Term};
 use crate::server::objects::parse;
@@ -114,9 +114,7 @@ enum State {
 }
 
 fn state_of(backup: &Backup, uid: &str) -> State {
-    let annotations = backup.metadata.annotations.as_ref();
-    let origin = annotations.and_then(|notes| notes.get(labels::ORIGIN_UID));
-    let uids = [backup.metadata.uid.as_ref(), origin];
+    let uids = [backup.metadata.uid.as_deref(), backup.origin()];
     if uids.into_iter().flatten().any(|one| one == uid) {
         State::Known(backup.status.clone().unwrap_or_default().phase)
     } else {
@@ -150,7 +148,7 @@ fn is_debris(left: &Leftover, state: &State, now: Timestamp) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{BackupSpec, BackupStatus};
+    use crate::api::{BackupSpec, BackupStatus, labels};
 
     #[test]
     fn only_what_nobody_will_finish_is_debris() {

@@ -20,10 +20,10 @@ pub(crate) enum Source<'a> {
     Unknown,
     /// The location cannot be used; a sentence for each reason.
     Unusable(&'a [String]),
-    /// The schedule that it is to come from has no completed backup.
-    NoneOfSchedule,
-    /// The location holds no such backup; what the cluster says of it.
-    Missing(Option<BackupPhase>),
+    /// The schedule that it is to come from has no completed backup; the locations that cannot be looked into.
+    NoneOfSchedule(&'a [String]),
+    /// There is no such backup; what the cluster says of it, and the locations that cannot be looked into.
+    Missing(Option<BackupPhase>, &'a [String]),
     /// The backup is stored; its record.
     Stored(&'a Backup),
 }
@@ -72,12 +72,13 @@ pub(crate) fn decide(restore: &Restore, source: &Source<'_>) -> Decision {
         return take_over(restore, &status, source);
     }
     let mut problems = problems(restore);
-    if let Source::NoneOfSchedule = source {
+    if let Source::NoneOfSchedule(unseen) = source {
         problems.push(format!(
             "schedule {0} has no Completed backup; `ark backup get -l {1}={0}` lists what it has, and backupName names \
-             one of them",
+             one of them{2}",
             restore.spec.schedule_name,
-            labels::SCHEDULE
+            labels::SCHEDULE,
+            elsewhere(unseen)
         ));
     } else if !restore.spec.backup_name.is_empty() {
         problems.extend(source_problems(&restore.spec.backup_name, source));
@@ -122,7 +123,10 @@ fn take_over(restore: &Restore, status: &RestoreStatus, source: &Source<'_>) -> 
     match source {
         // What has begun waits for better times.
         Source::Unknown | Source::Unusable(_) => Decision::Nothing,
-        Source::Missing(_) | Source::NoneOfSchedule => Decision::Fail(format!(
+        Source::Missing(_, unseen) | Source::NoneOfSchedule(unseen) if !unseen.is_empty() => {
+            Decision::Nothing
+        }
+        Source::Missing(..) | Source::NoneOfSchedule(_) => Decision::Fail(format!(
             "backup {} was removed before the restore was through; what is restored stays",
             restore.spec.backup_name
         )),
@@ -146,26 +150,33 @@ fn problems(restore: &Restore) -> Vec<String> {
 
 fn source_problems(name: &str, source: &Source<'_>) -> Vec<String> {
     match source {
-        Source::Unknown | Source::NoneOfSchedule => Vec::new(),
+        Source::Unknown | Source::NoneOfSchedule(_) => Vec::new(),
         Source::Unusable(reasons) => reasons
             .iter()
             .map(|reason| format!("backups cannot be read now: {reason}"))
             .collect(),
-        Source::Missing(None) => vec![format!(
-            "there is no backup {name}; `ark backup get` lists those there are"
+        Source::Missing(None, unseen) => vec![format!(
+            "there is no backup {name}; `ark backup get` lists those there are{}",
+            elsewhere(unseen)
         )],
-        Source::Missing(Some(
-            BackupPhase::New | BackupPhase::InProgress | BackupPhase::WaitingForPluginOperations,
-        )) => vec![format!(
+        Source::Missing(
+            Some(
+                BackupPhase::New
+                | BackupPhase::InProgress
+                | BackupPhase::WaitingForPluginOperations,
+            ),
+            _,
+        ) => vec![format!(
             "backup {name} is not finished; wait until it is, then create the restore again"
         )],
-        Source::Missing(Some(phase @ (BackupPhase::Failed | BackupPhase::FailedValidation))) => {
+        Source::Missing(Some(phase @ (BackupPhase::Failed | BackupPhase::FailedValidation)), _) => {
             vec![format!(
                 "backup {name} is {phase}: nothing of it is stored; `ark backup describe {name}` says why"
             )]
         }
-        Source::Missing(Some(phase)) => vec![format!(
-            "backup {name} is {phase}, but the location holds no data of it; look at the Config's bucket"
+        Source::Missing(Some(phase), unseen) => vec![format!(
+            "backup {name} is {phase}, but the location holds no data of it; look at the location's bucket{}",
+            elsewhere(unseen)
         )],
         Source::Stored(record) => {
             let phase = record
@@ -184,6 +195,17 @@ fn source_problems(name: &str, source: &Source<'_>) -> Vec<String> {
     }
 }
 
+/// Says where else something may be.
+fn elsewhere(unseen: &[String]) -> String {
+    match unseen {
+        [] => String::new(),
+        unseen => format!(
+            "; what cannot be looked into now: location {}",
+            unseen.join(", ")
+        ),
+    }
+}
+
 /// Returns whether a backup in this phase can be restored from. Failed ones of Ark up to 0.10 have their contents: one
 /// item's error was enough.
 fn is_restorable(phase: &BackupPhase, record: Option<&Backup>) -> bool {
@@ -194,11 +216,17 @@ fn is_restorable(phase: &BackupPhase, record: Option<&Backup>) -> bool {
 
 /// Returns what the cluster and the location say of a backup together: a Backup that is not (or no longer) a good one
 /// here is none, even if another of its name is stored.
-pub(crate) fn source(resource: Option<BackupPhase>, record: Option<&Backup>) -> Source<'_> {
+pub(crate) fn source<'a>(
+    resource: Option<BackupPhase>,
+    record: Option<&'a Backup>,
+    unseen: &'a [String],
+) -> Source<'a> {
     match (resource, record) {
-        (Some(phase), record) if !is_restorable(&phase, record) => Source::Missing(Some(phase)),
+        (Some(phase), record) if !is_restorable(&phase, record) => {
+            Source::Missing(Some(phase), unseen)
+        }
         (_, Some(record)) => Source::Stored(record),
-        (phase, None) => Source::Missing(phase),
+        (phase, None) => Source::Missing(phase, unseen),
     }
 }
 

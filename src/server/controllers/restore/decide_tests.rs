@@ -50,6 +50,7 @@ fn decisions() {
     let mut early = record(BackupPhase::Failed);
     early.status.as_mut().unwrap().version = Some(1);
     let reasons = ["no bucket".to_owned()];
+    let unseen = ["far".to_owned()];
     let stored = Source::Stored(&good);
     for (phase, attempt, source, expected) in [
         (New, 0, &stored, "run 1"),
@@ -57,11 +58,11 @@ fn decisions() {
         (New, 0, &Source::Stored(&bad), "refuse"),
         // An earlier Ark stored what it had.
         (New, 0, &Source::Stored(&early), "run 1"),
-        (New, 0, &Source::Missing(None), "refuse"),
+        (New, 0, &Source::Missing(None, &[]), "refuse"),
         (
             New,
             0,
-            &Source::Missing(Some(BackupPhase::InProgress)),
+            &Source::Missing(Some(BackupPhase::InProgress), &[]),
             "refuse",
         ),
         (New, 0, &Source::Unusable(&reasons), "refuse"),
@@ -77,7 +78,10 @@ fn decisions() {
         ),
         (InProgress, 1, &Source::Unusable(&reasons), "nothing"),
         (InProgress, 1, &Source::Unknown, "nothing"),
-        (InProgress, 1, &Source::Missing(None), "fail"),
+        (InProgress, 1, &Source::Missing(None, &[]), "fail"),
+        // It may be where nobody can look now.
+        (InProgress, 1, &Source::Missing(None, &unseen), "nothing"),
+        (New, 0, &Source::Missing(None, &unseen), "refuse"),
         (Completed, 1, &stored, "nothing"),
         (Failed, 1, &stored, "nothing"),
         (FailedValidation, 0, &stored, "nothing"),
@@ -96,10 +100,35 @@ fn decisions() {
 fn a_restore_without_a_backup_has_one_problem() {
     let mut nameless = restore(RestorePhase::New, 0);
     nameless.spec.backup_name.clear();
-    let Decision::Refuse(problems) = decide(&nameless, &Source::Missing(None)) else {
+    let Decision::Refuse(problems) = decide(&nameless, &Source::Missing(None, &[])) else {
         panic!("not refused");
     };
     assert_eq!(problems.len(), 1, "{problems:?}");
+}
+
+#[test]
+fn where_nobody_can_look_is_said() {
+    let unseen = ["far".to_owned(), "farther".to_owned()];
+    let mut scheduled = restore(RestorePhase::New, 0);
+    scheduled.spec.backup_name.clear();
+    scheduled.spec.schedule_name = "s".into();
+    for (restore, source) in [
+        (
+            restore(RestorePhase::New, 0),
+            Source::Missing(None, &unseen),
+        ),
+        (
+            restore(RestorePhase::New, 0),
+            Source::Missing(Some(BackupPhase::Completed), &unseen),
+        ),
+        (scheduled, Source::NoneOfSchedule(&unseen)),
+    ] {
+        let Decision::Refuse(problems) = decide(&restore, &source) else {
+            panic!("not refused: {source:?}");
+        };
+        let end = "what cannot be looked into now: location far, farther";
+        assert!(problems[0].ends_with(end), "{problems:?}");
+    }
 }
 
 #[test]
@@ -116,13 +145,13 @@ fn a_schedule_stands_for_its_newest_backup() {
     };
     for (backup, schedule, chosen, source, choose, expected) in [
         ("", "s", None, &Source::Unknown, true, "nothing"),
-        ("", "s", None, &Source::NoneOfSchedule, true, "refuse"),
+        ("", "s", None, &Source::NoneOfSchedule(&[]), true, "refuse"),
         ("b", "", None, &stored, false, "run 1"),
         ("b", "s", Some("b"), &stored, false, "run 1"),
         // Both are named, and not by the server.
         ("b", "s", None, &stored, false, "refuse"),
         ("c", "s", Some("b"), &stored, false, "refuse"),
-        ("", "", None, &Source::Missing(None), false, "refuse"),
+        ("", "", None, &Source::Missing(None, &[]), false, "refuse"),
     ] {
         let one = from(backup, schedule, chosen);
         assert_eq!(is_to_be_chosen(&one), choose, "{backup} {schedule}");
@@ -133,7 +162,8 @@ fn a_schedule_stands_for_its_newest_backup() {
             "{backup} {schedule}: {decision:?}"
         );
     }
-    let Decision::Refuse(problems) = decide(&from("", "s", None), &Source::NoneOfSchedule) else {
+    let Decision::Refuse(problems) = decide(&from("", "s", None), &Source::NoneOfSchedule(&[]))
+    else {
         panic!("not refused");
     };
     assert_eq!(problems.len(), 1, "{problems:?}");
@@ -159,10 +189,10 @@ fn the_cluster_and_the_location_together() {
         (Some(BackupPhase::Completed), None, "missing"),
         (None, None, "missing"),
     ] {
-        let found = match source(resource.clone(), stored) {
+        let found = match source(resource.clone(), stored, &[]) {
             Source::Stored(_) => "stored",
-            Source::Missing(_) => "missing",
-            Source::Unknown | Source::Unusable(_) | Source::NoneOfSchedule => "other",
+            Source::Missing(..) => "missing",
+            Source::Unknown | Source::Unusable(_) | Source::NoneOfSchedule(_) => "other",
         };
         assert_eq!(found, expected, "{resource:?}");
     }

@@ -28,7 +28,7 @@ use crate::server::leader::Term;
 use crate::server::metrics::Ending;
 use crate::server::objects::parse;
 use crate::server::run_log::RunLog;
-use crate::server::settings::{Place, Whereabouts, World, location_of};
+use crate::server::settings::{Candidates, Place, World, location_of};
 use crate::server::status::{self, Read};
 
 /// The restore controller.
@@ -61,10 +61,10 @@ enum Found {
     Unknown,
     /// Its location cannot be used; a sentence for each reason.
     Unusable(Arc<Vec<String>>),
-    /// The schedule that it is to come from has no completed one.
-    NoneOfSchedule,
-    /// Nowhere.
-    Missing(Option<BackupPhase>),
+    /// The schedule that it is to come from has no completed one; the locations that cannot be looked into.
+    NoneOfSchedule(Vec<String>),
+    /// Nowhere; the locations that cannot be looked into.
+    Missing(Option<BackupPhase>, Vec<String>),
     /// Stored here.
     At(Option<BackupPhase>, Box<Backup>, Arc<Place>),
 }
@@ -156,10 +156,13 @@ impl Restores {
                 match &found {
                     Found::Unknown => (Source::Unknown, None),
                     Found::Unusable(reasons) => (Source::Unusable(reasons), None),
-                    Found::NoneOfSchedule => (Source::NoneOfSchedule, None),
-                    Found::Missing(phase) => (decide::source(phase.clone(), None), None),
+                    Found::NoneOfSchedule(unseen) => (Source::NoneOfSchedule(unseen), None),
+                    Found::Missing(phase, unseen) => {
+                        (decide::source(phase.clone(), None, unseen), None)
+                    }
                     Found::At(phase, record, place) => {
-                        (decide::source(phase.clone(), Some(record)), Some(place))
+                        let source = decide::source(phase.clone(), Some(record), &[]);
+                        (source, Some(place))
                     }
                 }
             }
@@ -219,13 +222,14 @@ impl Restores {
         if !decide::is_to_be_chosen(&read.object) {
             return Ok(Choice::AsAsked);
         }
-        match world {
-            World::Pending => return Ok(Choice::None(Found::Unknown)),
-            World::Unusable(reasons) => {
-                return Ok(Choice::None(Found::Unusable(Arc::clone(reasons))));
+        let unseen = match world.candidates("") {
+            Candidates::Unusable(reasons) => return Ok(Choice::None(Found::Unusable(reasons))),
+            // In a new cluster the newest one may not be shown yet.
+            Candidates::Places(_, unseen) if world.is_looked_through() => unseen,
+            Candidates::Places(..) | Candidates::Unknown | Candidates::NoLocation => {
+                return Ok(Choice::None(Found::Unknown));
             }
-            World::Known(_) => {}
-        }
+        };
         let schedule = &read.object.spec.schedule_name;
         let selector = format!("{}={}", labels::SCHEDULE, names::label_value(schedule));
         let params = ListParams::default().labels(&selector);
@@ -240,7 +244,7 @@ impl Restores {
             .collect();
         let newest = Backup::newest_completed(&backups);
         let Some(name) = newest.and_then(|backup| backup.metadata.name.as_deref()) else {
-            return Ok(Choice::None(Found::NoneOfSchedule));
+            return Ok(Choice::None(Found::NoneOfSchedule(unseen)));
         };
         tracing::info!(
             restore = read.name,
@@ -282,7 +286,7 @@ impl Restores {
     /// Looks for a backup in the cluster and in its location; one that the cluster does not know, in all of them.
     async fn find(&self, name: &str, world: &World) -> Result<Found, String> {
         if name.is_empty() {
-            return Ok(Found::Missing(None));
+            return Ok(Found::Missing(None, Vec::new()));
         }
         let resource = self
             .context
@@ -303,24 +307,19 @@ impl Restores {
                 None
             }
         });
-        let phase = resource
-            .as_ref()
-            .map(|backup| backup.status.clone().unwrap_or_default().phase);
-        let known = resource.as_ref().map_or("", location_of);
-        let places = match world.find(known) {
-            Whereabouts::Unknown => return Ok(Found::Unknown),
-            Whereabouts::At(place) if !known.is_empty() => vec![place],
-            Whereabouts::Unusable(reasons) if !known.is_empty() || world.places().is_empty() => {
-                return Ok(Found::Unusable(reasons));
-            }
-            Whereabouts::At(_) | Whereabouts::Unusable(_) => world.places(),
+        let phase = resource.as_ref().and_then(Backup::said_phase);
+        let (places, unseen) = match world.candidates(resource.as_ref().map_or("", location_of)) {
+            // A server that nobody has told where backups are waits until somebody does.
+            Candidates::Unknown | Candidates::NoLocation => return Ok(Found::Unknown),
+            Candidates::Unusable(reasons) => return Ok(Found::Unusable(reasons)),
+            Candidates::Places(places, unseen) => (places, unseen),
         };
         for place in places {
             if let Some(record) = place.location.record(name).await? {
                 return Ok(Found::At(phase, Box::new(record.backup), place));
             }
         }
-        Ok(Found::Missing(phase))
+        Ok(Found::Missing(phase, unseen))
     }
 
     /// Takes the run, carries it out, and writes how it ended.

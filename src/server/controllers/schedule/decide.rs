@@ -126,9 +126,7 @@ pub(crate) fn backup(schedule: &Schedule) -> Backup {
 
 /// Returns whether a schedule of this cluster made a backup: sync brings those of others, with the same label.
 pub(crate) fn made(schedule: &str, backup: &Backup) -> bool {
-    let annotations = backup.metadata.annotations.as_ref();
-    let synced = annotations.is_some_and(|notes| notes.contains_key(labels::ORIGIN_UID));
-    backup.schedule() == Some(schedule) && !synced
+    backup.schedule() == Some(schedule) && !backup.is_synced()
 }
 
 /// Returns whether a backup of a schedule goes on, or waits for its turn.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube::api::ObjectMeta;
 
 use crate::api::{Backup, BackupPhase, labels, names};
-use crate::server::controllers::backup::decide::{is_synced, owns};
+use crate::server::controllers::backup::decide::owns;
 use crate::server::settings::location_of;
 
 /// The longest time for which a revision that stays the same is believed.
@@ -125,7 +125,7 @@ pub(crate) fn decide(
     }
     if owns(backup, record) {
         return match phase(backup) {
-            BackupPhase::New if is_synced(backup) => Decision::Finish,
+            BackupPhase::New if backup.is_synced() => Decision::Finish,
             // The backup controller's and the deletion controller's.
             BackupPhase::New
             | BackupPhase::InProgress
@@ -198,7 +198,7 @@ fn is_image(backup: &Backup) -> bool {
         BackupPhase::Completed | BackupPhase::PartiallyFailed => true,
         // Earlier versions of Ark stored these, too.
         BackupPhase::Failed | BackupPhase::FailedValidation | BackupPhase::Other(_) => {
-            is_synced(backup)
+            backup.is_synced()
         }
         BackupPhase::New
         | BackupPhase::InProgress

@@ -143,6 +143,7 @@ impl Look {
         }
         self.say(sentences);
         self.context.notes.send_if_modified(|notes| {
+            let note = Some(note);
             let changed = notes.get(&self.place.name) != Some(&note);
             if changed {
                 notes.insert(self.place.name.clone(), note);
@@ -169,6 +170,13 @@ impl Look {
     /// Says that the location could not be looked through.
     async fn failed(&mut self, problem: String) {
         self.memory.revision = None;
+        self.context.notes.send_if_modified(|notes| {
+            let first = !notes.contains_key(&self.place.name);
+            if first {
+                notes.insert(self.place.name.clone(), None);
+            }
+            first
+        });
         self.report(json!({ "syncErrors": [problem] })).await;
         self.say(vec![problem]);
     }

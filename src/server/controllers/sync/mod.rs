@@ -8,7 +8,7 @@ pub(crate) mod decide;
 mod look;
 mod settle;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,11 +118,7 @@ fn follow(
         .map(|place| (place.name.clone(), place))
         .collect();
     followed.retain(|name, _| places.contains_key(name));
-    context.notes.send_if_modified(|notes| {
-        let before = notes.len();
-        notes.retain(|name, _| world.has(name));
-        notes.len() != before
-    });
+    let mut fresh = BTreeSet::new();
     for (name, place) in places {
         match followed.get_mut(&name) {
             Some(one) if Arc::ptr_eq(&one.place, &place) => {}
@@ -132,10 +128,17 @@ fn follow(
                 one.place = place;
             }
             _ => {
+                fresh.insert(name.clone());
                 followed.insert(name, Followed::new(place, now));
             }
         }
     }
+    context.notes.send_if_modified(|notes| {
+        let before = notes.len();
+        // What was noted of another location of the name does not count.
+        notes.retain(|name, _| world.has(name) && !fresh.contains(name));
+        notes.len() != before
+    });
 }
 
 /// Returns whether what is known of a place holds for the other one.
