@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use ark::api::{Backup, RestoreSpec};
+use ark::api::{Backup, BackupSpec, RestoreSpec};
 use serde_json::json;
 
 use crate::disks::{Disks, locate, lose, until_bound};
@@ -17,7 +17,7 @@ use crate::support::moto;
 use crate::support::namespace::TestNamespace;
 use crate::support::objects::apply_yaml;
 use crate::support::plugins::{PluginDir, program};
-use crate::support::runs::{all_of, assert_clean_backup, assert_clean_restore};
+use crate::support::runs::{all_of, assert_clean_backup, assert_clean_restore, moved};
 use crate::support::{PATIENCE, unique_name, wait_until};
 
 /// The bucket of each test's own MinIO.
@@ -359,5 +359,176 @@ async fn item_actions_of_plugins_take_part_in_backups_and_restores() -> Result<(
     ensure!(!ark.ark(&["backup", "get"])?.contains("two "));
     server.stop()?;
     assert_eq!(processes(&dir), [""; 0]);
+    Ok(())
+}
+
+/// Makes a namespace with an object that the tests' plugin cares for, and what it names with it.
+async fn cared_for(plane: &'static ControlPlane) -> Result<TestNamespace> {
+    let namespace = TestNamespace::new(plane, "cared-for").await?;
+    for (kind, name, labels) in [
+        ("ConfigMap", "a", json!({"example.org/cared-for": "yes"})),
+        ("ConfigMap", "a-after", json!({})),
+        ("Secret", "a-named", json!({})),
+        ("Secret", "a-related", json!({})),
+        ("Secret", "unnamed", json!({})),
+    ] {
+        let object = json!({
+            "apiVersion": "v1", "kind": kind,
+            "metadata": { "name": name, "namespace": namespace.name(), "labels": labels },
+        });
+        apply_yaml(&plane.client(), &object.to_string()).await?;
+    }
+    Ok(namespace)
+}
+
+/// Returns the names of a namespace's objects, as far as [`cared_for`] made them.
+async fn cared_for_in(plane: &ControlPlane, namespace: &str) -> Result<Vec<String>> {
+    let maps: kube::Api<k8s_openapi::api::core::v1::ConfigMap> =
+        kube::Api::namespaced(plane.client(), namespace);
+    let secrets: kube::Api<k8s_openapi::api::core::v1::Secret> =
+        kube::Api::namespaced(plane.client(), namespace);
+    let all = kube::api::ListParams::default();
+    let maps = maps.list(&all).await?.items.into_iter();
+    let secrets = secrets.list(&all).await?.items.into_iter();
+    let names = maps.filter_map(|map| map.metadata.name);
+    let names = names.chain(secrets.filter_map(|secret| secret.metadata.name));
+    let mut names: Vec<String> = names.filter(|name| name != "kube-root-ca.crt").collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Returns what the tests' plugin noted on the object that it cares for: of the backup, and of the restore.
+async fn noted(plane: &ControlPlane, namespace: &str) -> Result<[Option<String>; 2]> {
+    let maps: kube::Api<k8s_openapi::api::core::v1::ConfigMap> =
+        kube::Api::namespaced(plane.client(), namespace);
+    let mut annotations = maps
+        .get("a")
+        .await?
+        .metadata
+        .annotations
+        .unwrap_or_default();
+    let of = ["example.org/backup", "example.org/restore"];
+    Ok(of.map(|annotation| annotations.remove(annotation)))
+}
+
+#[tokio::test]
+async fn a_plugin_of_every_kind_of_action_takes_part_in_a_backups_whole_life() -> Result<()> {
+    let plane = ControlPlane::shared().await;
+    let dir = PluginDir::new().with_test_plugin("cares");
+    let mut ark = Installation::with_store(plane, Store::local(plane)?).await?;
+    let directory = dir.path().display().to_string();
+    ark.server_arguments(["--plugin-dir", &directory]);
+    let server = ark.serve().await?;
+    let namespace = cared_for(plane).await?;
+    let shown = ark.ark(&["plugin", "get"])?;
+    for kind in [
+        "BackupItemActionV2",
+        "RestoreItemActionV2",
+        "DeleteItemAction",
+        "ItemBlockAction",
+    ] {
+        assert!(shown.contains(&format!(" {kind} ")), "{shown}");
+    }
+
+    let made = ark.ark(&[
+        "backup",
+        "create",
+        "one",
+        "--include-namespaces",
+        namespace.name(),
+        "--selector",
+        "example.org/cared-for=yes",
+        "--wait",
+    ])?;
+    ensure!(made.contains("Completed"), "{made}");
+    let described = ark.ark(&["backup", "describe", "one"])?;
+    assert!(
+        described.contains("1 of 1 completed, 0 failed"),
+        "{described}"
+    );
+    let log = ark.ark(&["backup", "logs", "one"])?;
+    let asked = "an operation is asked for";
+    assert_eq!(log.matches(asked).count(), 3, "{log}");
+    assert!(log.contains("operation=\"copying a\""), "{log}");
+
+    let target = unique_name("cared-for");
+    let mapping = format!("{}:{target}", namespace.name());
+    let restored = ark.ark(&[
+        "restore",
+        "create",
+        "back",
+        "--from-backup",
+        "one",
+        "--namespace-mappings",
+        &mapping,
+        "--wait",
+    ])?;
+    ensure!(restored.contains("Completed"), "{restored}");
+    let all = ["a", "a-after", "a-named", "a-related"];
+    assert_eq!(cared_for_in(plane, &target).await?, all);
+    let [backup, restore] = noted(plane, &target).await?;
+    assert_eq!(backup.as_deref(), Some("velero.io/v1 one"));
+    assert_eq!(restore.as_deref(), Some("velero.io/v1 back"));
+    let described = ark.ark(&["restore", "describe", "back"])?;
+    assert!(
+        described.contains("1 of 1 completed, 0 failed"),
+        "{described}"
+    );
+    let log = ark.ark(&["restore", "logs", "back"])?;
+    assert_eq!(log.matches(asked).count(), 3, "{log}");
+
+    ark.ark(&["backup", "delete", "one", "--confirm"])?;
+    wait_until("the backup is gone", PATIENCE, async || {
+        let backups: kube::Api<Backup> = ark.api();
+        Ok(backups.get_opt("one").await?.is_none().then_some(()))
+    })
+    .await?;
+    let log = server.log();
+    let gone = log
+        .lines()
+        .filter(|line| line.contains("what belongs to an item goes"));
+    let gone: Vec<&str> = gone.collect();
+    assert_eq!(gone.len(), 1, "{log}");
+    assert!(gone[0].contains("pluginName=\"cares\""), "{gone:?}");
+    assert_eq!(ark.keys(), ["metadata/revision"]);
+    server.stop()
+}
+
+#[tokio::test]
+async fn actions_made_for_earlier_arks_run_as_they_are() -> Result<()> {
+    let plane = ControlPlane::shared().await;
+    for programs in [
+        &["cares-ten"][..],
+        &["ark-backupitemaction-cares", "ark-restoreitemaction-cares"],
+    ] {
+        let mut dir = PluginDir::new();
+        for program in programs {
+            dir = dir.with_test_plugin(program);
+        }
+        let mut ark = Installation::with_store(plane, Store::local(plane)?).await?;
+        let directory = dir.path().display().to_string();
+        ark.server_arguments(["--plugin-dir", &directory]);
+        let server = ark.serve().await?;
+        let namespace = cared_for(plane).await?;
+        let spec = BackupSpec {
+            label_selector: serde_json::from_value(json!({
+                "matchLabels": {"example.org/cared-for": "yes"},
+            }))?,
+            ..all_of(&namespace)
+        };
+        assert_clean_backup(&ark.back_up("one", spec).await?);
+        let target = unique_name("cared-for");
+        let restore = ark
+            .restore("back", moved("one", &namespace, &target))
+            .await?;
+        assert_clean_restore(&restore);
+        // Of what this plugin could say, what names objects is older than the rest.
+        assert_eq!(cared_for_in(plane, &target).await?, ["a", "a-named"]);
+        let [backup, restore] = noted(plane, &target).await?;
+        assert_eq!(backup.as_deref(), Some("ark.heptio.com/v1 one"));
+        assert_eq!(restore.as_deref(), Some("ark.heptio.com/v1 back"));
+        server.stop()?;
+        assert_eq!(processes(&dir), [""; 0], "{programs:?}");
+    }
     Ok(())
 }

@@ -11,8 +11,8 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ark::plugin::{
@@ -426,6 +426,155 @@ impl BackupItemAction for Looks {
     }
 }
 
+/// An action of every kind, as a real one could be, for ConfigMaps that carry a label.
+#[derive(Debug)]
+struct Cares;
+
+impl Cares {
+    const SELECTOR: &str = "example.org/cared-for=yes";
+
+    fn selector() -> ItemSelector {
+        ItemSelector {
+            labels: Self::SELECTOR.to_owned(),
+            ..ItemSelector::resources(["configmaps"])
+        }
+    }
+
+    /// Returns the item with the run's version and name in an annotation.
+    fn noted(item: Item<'_>, run: &RunDocument, annotation: &str) -> Bytes {
+        let run: Value = serde_json::from_slice(run.ark()).expect("a run is JSON");
+        let mut object: Value = serde_json::from_slice(item.json).expect("an item is JSON");
+        let said = format!("{} {}", run["apiVersion"], run["metadata"]["name"]).replace('"', "");
+        let metadata = &mut object["metadata"];
+        if !metadata["annotations"].is_object() {
+            metadata["annotations"] = json!({});
+        }
+        metadata["annotations"][annotation] = said.into();
+        object.to_string().into()
+    }
+
+    /// Returns an object beside the item, whose name ends like this.
+    fn beside(item: Item<'_>, resource: &str, end: &str) -> Vec<ItemId> {
+        vec![ItemId {
+            resource: resource.to_owned(),
+            namespace: item.id.namespace.clone(),
+            name: format!("{}-{end}", item.id.name),
+            ..ItemId::default()
+        }]
+    }
+
+    /// Returns how an operation fares: it is through when it is asked for the third time.
+    fn fares(operation: &str) -> OperationProgress {
+        static ASKED: Mutex<BTreeMap<String, i64>> = Mutex::new(BTreeMap::new());
+        let mut all = ASKED.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = all.entry(operation.to_owned()).or_default();
+        *asked += 1;
+        tracing::info!(operation, asked = *asked, "an operation is asked for");
+        OperationProgress {
+            completed: *asked >= 3,
+            done: *asked,
+            total: 3,
+            units: "questions".to_owned(),
+            ..OperationProgress::default()
+        }
+    }
+}
+
+#[async_trait]
+impl BackupItemAction for Cares {
+    fn name(&self) -> &'static str {
+        "example.org/cares"
+    }
+
+    async fn applies_to(&self) -> Result<ItemSelector, ActionError> {
+        Ok(Self::selector())
+    }
+
+    async fn execute(
+        &self,
+        item: Item<'_>,
+        backup: &RunDocument,
+    ) -> Result<BackedUpItem, ActionError> {
+        Ok(BackedUpItem {
+            item: Some(Self::noted(item, backup, "example.org/backup")),
+            additional: Self::beside(item, "secrets", "named"),
+            operation: Some(format!("copying {}", item.id.name)),
+            after_operation: Self::beside(item, "configmaps", "after"),
+        })
+    }
+
+    async fn progress(
+        &self,
+        operation: &str,
+        _: &RunDocument,
+    ) -> Result<OperationProgress, ActionError> {
+        Ok(Self::fares(operation))
+    }
+}
+
+#[async_trait]
+impl RestoreItemAction for Cares {
+    fn name(&self) -> &'static str {
+        "example.org/cares"
+    }
+
+    async fn applies_to(&self) -> Result<ItemSelector, ActionError> {
+        Ok(Self::selector())
+    }
+
+    async fn execute(
+        &self,
+        item: Item<'_>,
+        _: &Bytes,
+        restore: &RunDocument,
+    ) -> Result<RestoredItem, ActionError> {
+        Ok(RestoredItem {
+            item: Some(Self::noted(item, restore, "example.org/restore")),
+            operation: Some(format!("filling {}", item.id.name)),
+            ..RestoredItem::default()
+        })
+    }
+
+    async fn progress(
+        &self,
+        operation: &str,
+        _: &RunDocument,
+    ) -> Result<OperationProgress, ActionError> {
+        Ok(Self::fares(operation))
+    }
+}
+
+#[async_trait]
+impl DeleteItemAction for Cares {
+    fn name(&self) -> &'static str {
+        "example.org/cares"
+    }
+
+    async fn applies_to(&self) -> Result<ItemSelector, ActionError> {
+        Ok(Self::selector())
+    }
+
+    async fn execute(&self, item: Item<'_>, _: &RunDocument) -> Result<(), ActionError> {
+        tracing::info!(name = item.id.name, "what belongs to an item goes");
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ItemBlockAction for Cares {
+    fn name(&self) -> &'static str {
+        "example.org/cares"
+    }
+
+    async fn applies_to(&self) -> Result<ItemSelector, ActionError> {
+        Ok(Self::selector())
+    }
+
+    async fn related(&self, item: Item<'_>, _: &RunDocument) -> Result<Vec<ItemId>, ActionError> {
+        Ok(Self::beside(item, "secrets", "related"))
+    }
+}
+
 /// Hosts the plugins of a directory: says which process one of them is, and waits to be killed.
 async fn host(directory: &str, launcher: &str) -> ExitCode {
     let plugins = Plugins::new(PluginOptions {
@@ -479,6 +628,21 @@ async fn main() -> ExitCode {
             .item_block_action(Odd("example.org/odd")),
         name if name.starts_with("ten") => all(Family::Ark10),
         "looks" => Server::new().backup_item_action(Looks),
+        "cares" => Server::new()
+            .backup_item_action_v2(Cares)
+            .restore_item_action_v2(Cares)
+            .delete_item_action(Cares)
+            .item_block_action(Cares),
+        "cares-ten" => Server::new()
+            .family(Family::Ark10)
+            .backup_item_action(Cares)
+            .restore_item_action(Cares),
+        "ark-backupitemaction-cares" => Server::new()
+            .family(Family::Ark08)
+            .backup_item_action(Cares),
+        "ark-restoreitemaction-cares" => Server::new()
+            .family(Family::Ark08)
+            .restore_item_action(Cares),
         // As Ark 0.8 found out what they are: one of a kind.
         "ark-cloudprovider-old" => Server::new()
             .family(Family::Ark08)
