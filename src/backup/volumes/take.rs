@@ -1,14 +1,10 @@
-//! Takes volumes: looks at each as it is now, finds the snapshotter that is for it, and has the snapshot made.
-//!
-//! A snapshot is noted in the ledger before it is asked for, and stays there until the backup is recorded or the snapshot
-//! is removed. So none is ever made that nobody knows of.
+//! Takes volumes: looks at each as it is now, finds the snapshotter that is for it, and has it asked.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures::future::join_all;
-use serde::Deserialize;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -16,34 +12,27 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
+use super::bindings::{bound_volume, claim_name, claim_of, claims_of, parse};
 use super::facts::VolumeFacts;
 use super::policy::{self, Rules, Wanted};
 use crate::api::error::chain;
 use crate::api::object::{self, Object};
 use crate::api::{
     Backup, BackupSpec, Results, SnapshotNote, VolumeSnapshot, VolumeSnapshotPhase,
-    VolumeSnapshotSpec, VolumeSnapshotStatus, names,
+    VolumeSnapshotSpec, VolumeSnapshotStatus,
 };
 use crate::backup::collect::is_excluded;
 use crate::backup::needs::{CLAIMS, VOLUMES};
 use crate::backup::select::Selection;
 use crate::cluster::{ApiType, Cluster, Discovery, Item, ItemHeader};
 use crate::providers::ledger::{Account, Ledger};
-use crate::providers::snapshotter::{
-    Fit, SnapshotError, SnapshotErrorKind, SnapshotId, SnapshotRequest, Volume, VolumeHandle,
-    VolumeInfo, VolumeSnapshotter, tags,
-};
+use crate::providers::snapshotter::{Fit, SnapshotId, Volume, VolumeHandle};
 use crate::providers::snapshotters::{SnapshotLocation, Snapshotters};
 
 /// Snapshots that are begun at the same time.
 const STARTS: usize = 16;
-/// The most snapshots of one backup: each is noted in the Backup's status, which has to stay below the API server's
-/// limit of some 1.5 MB.
-const MOST: usize = 4000;
 /// What the cluster's own drivers need.
 const SNAPSHOTS: &str = "volumesnapshots.snapshot.storage.k8s.io";
-/// Digits of a token.
-const TOKEN_DIGITS: usize = 32;
 
 /// Which claims and volumes a backup holds.
 #[derive(Clone, Debug)]
@@ -80,7 +69,7 @@ pub(super) struct Work {
     scope: Scope,
     pub(super) locations: Vec<SnapshotLocation>,
     rules: Rules,
-    backup: Origin,
+    pub(super) backup: Origin,
     pub(super) account: Account<SnapshotNote>,
     slots: Semaphore,
     pub(super) stop: CancellationToken,
@@ -89,12 +78,12 @@ pub(super) struct Work {
 
 /// Where the snapshots come from.
 #[derive(Debug)]
-struct Origin {
-    name: String,
-    uid: String,
-    attempt: u32,
-    cluster_id: String,
-    annotations: BTreeMap<String, String>,
+pub(super) struct Origin {
+    pub(super) name: String,
+    pub(super) uid: String,
+    pub(super) attempt: u32,
+    pub(super) cluster_id: String,
+    pub(super) annotations: BTreeMap<String, String>,
 }
 
 /// What is known so far.
@@ -495,141 +484,6 @@ impl Work {
         }
         Choice::Skip(reason)
     }
-
-    async fn snapshot(
-        &self,
-        spec: &mut VolumeSnapshotSpec,
-        volume: Volume<'_>,
-        place: usize,
-        handle: &VolumeHandle,
-    ) -> Result<SnapshotId, String> {
-        let location = &self.locations[place];
-        let snapshotter = location.snapshotter.as_ref().map_err(Clone::clone)?;
-        let name = spec.persistent_volume_name.clone();
-        spec.location.clone_from(&location.name);
-        spec.provider.clone_from(&location.provider);
-        spec.provider_volume_id.clone_from(&handle.id.0);
-        let info = snapshotter.info(handle).await;
-        let info = info.map_err(|error| chain(&error))?;
-        describe(spec, handle, &info);
-        if self.account.entries().len() >= MOST {
-            return Err(format!(
-                "a backup has at most {MOST} snapshots; make several backups of fewer namespaces"
-            ));
-        }
-        let note = SnapshotNote {
-            token: self.token(&name),
-            persistent_volume: name.clone(),
-            location: location.name.clone(),
-            provider: location.provider.clone(),
-            snapshot_id: String::new(),
-        };
-        spec.token.clone_from(&note.token);
-        let noted = self.account.owe(&note).await;
-        noted.map_err(|error| format!("it could not be noted in the Backup's status: {error}"))?;
-        let tags = self.tags(&note);
-        let request = SnapshotRequest {
-            volume,
-            handle,
-            token: &note.token,
-            tags: &tags,
-            annotations: &self.backup.annotations,
-        };
-        let asked = snapshotter.create_snapshot(&request).await;
-        let snapshot = match asked {
-            Ok(snapshot) => snapshot,
-            Err(error) => {
-                self.settle_refusal(snapshotter.as_ref(), &note, error)
-                    .await?
-            }
-        };
-        tracing::info!(
-            volume = name,
-            %snapshot,
-            location = location.name,
-            provider = location.provider,
-            "a snapshot is begun"
-        );
-        let known = SnapshotNote {
-            snapshot_id: snapshot.0.clone(),
-            ..note.clone()
-        };
-        if let Err(error) = self.account.replace(&note, &known).await {
-            // Its token still tells.
-            tracing::warn!(error, "the snapshot's id could not be noted");
-        }
-        self.state().started.push(Started {
-            volume: name,
-            location: place,
-            snapshot: snapshot.clone(),
-            note: known,
-            at: Instant::now(),
-        });
-        Ok(snapshot)
-    }
-
-    /// Finds out what became of a snapshot that was asked for in vain: the answer may have got lost.
-    async fn settle_refusal(
-        &self,
-        snapshotter: &dyn VolumeSnapshotter,
-        note: &SnapshotNote,
-        error: SnapshotError,
-    ) -> Result<SnapshotId, String> {
-        let unclear = matches!(
-            error.kind,
-            SnapshotErrorKind::Unreachable | SnapshotErrorKind::Other
-        );
-        if unclear && snapshotter.capabilities().find {
-            match snapshotter.find_snapshots(&note.token).await {
-                Ok(found) => {
-                    if let Some(snapshot) = found.into_iter().next() {
-                        return Ok(snapshot);
-                    }
-                }
-                // It stays noted: whoever comes next finds out.
-                Err(_) => return Err(chain(&error)),
-            }
-        } else if unclear {
-            return Err(chain(&error));
-        }
-        if let Err(problem) = self.account.paid(std::slice::from_ref(note)).await {
-            tracing::warn!(problem, "it could not be noted that there is no snapshot");
-        }
-        Err(chain(&error))
-    }
-
-    /// Returns the token of a volume's snapshot: another one for each attempt.
-    fn token(&self, volume: &str) -> String {
-        let Origin { uid, attempt, .. } = &self.backup;
-        let mut token = names::sha256_hex(format!("{uid}/{attempt}/{volume}").as_bytes());
-        token.truncate(TOKEN_DIGITS);
-        token
-    }
-
-    fn tags(&self, note: &SnapshotNote) -> BTreeMap<String, String> {
-        [
-            (tags::BACKUP, &self.backup.name),
-            (tags::VOLUME, &note.persistent_volume),
-            (tags::CLUSTER, &self.backup.cluster_id),
-            (tags::TOKEN, &note.token),
-        ]
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), value.clone()))
-        .collect()
-    }
-}
-
-/// Notes what a volume is like.
-fn describe(spec: &mut VolumeSnapshotSpec, handle: &VolumeHandle, info: &VolumeInfo) {
-    spec.volume_type.clone_from(&info.volume_type);
-    spec.volume_iops = info.iops;
-    spec.volume_throughput = info.throughput;
-    let zone = if info.zone.is_empty() {
-        &handle.zone
-    } else {
-        &info.zone
-    };
-    spec.volume_az.clone_from(zone);
 }
 
 fn ended(phase: VolumeSnapshotPhase, message: impl Into<String>) -> VolumeSnapshotStatus {
@@ -640,113 +494,9 @@ fn ended(phase: VolumeSnapshotPhase, message: impl Into<String>) -> VolumeSnapsh
     }
 }
 
-fn parse(body: &Bytes) -> Result<Object, String> {
-    serde_json::from_slice(body).map_err(|error| format!("it cannot be read: {error}"))
-}
-
-/// Returns the claim that a volume names, as `namespace/name`; empty if it names none.
-fn claim_name(volume: &Object) -> String {
-    let reference = |key: &str| object::text(volume, &["spec", "claimRef", key]);
-    match (reference("namespace"), reference("name")) {
-        (_, "") => String::new(),
-        (namespace, name) => format!("{namespace}/{name}"),
-    }
-}
-
-fn claim_of(body: &Bytes) -> String {
-    parse(body).map_or_else(|_| String::new(), |volume| claim_name(&volume))
-}
-
-/// Returns the volume that a claim is bound to.
-fn bound_volume(claim: &Bytes) -> Option<String> {
-    let claim = parse(claim).ok()?;
-    let volume = object::text(&claim, &["spec", "volumeName"]);
-    (object::text(&claim, &["status", "phase"]) == "Bound" && !volume.is_empty())
-        .then(|| volume.to_owned())
-}
-
-/// Returns the claims that a pod's volumes name.
-fn claims_of(pod: &Bytes) -> Vec<String> {
-    #[derive(Deserialize)]
-    struct Pod {
-        #[serde(default)]
-        metadata: Metadata,
-        spec: Spec,
-    }
-    #[derive(Default, Deserialize)]
-    struct Metadata {
-        #[serde(default)]
-        name: String,
-    }
-    #[derive(Deserialize)]
-    struct Spec {
-        volumes: Option<Vec<PodVolume>>,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct PodVolume {
-        name: String,
-        persistent_volume_claim: Option<Claim>,
-        ephemeral: Option<serde::de::IgnoredAny>,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Claim {
-        claim_name: String,
-    }
-    let Ok(pod) = serde_json::from_slice::<Pod>(pod) else {
-        return Vec::new();
-    };
-    let volumes = pod.spec.volumes.unwrap_or_default().into_iter();
-    volumes
-        .filter_map(|volume| match volume.persistent_volume_claim {
-            Some(claim) => Some(claim.claim_name),
-            // The claim that is made for a volume of the pod alone is named after both.
-            None => volume
-                .ephemeral
-                .map(|_| format!("{}-{}", pod.metadata.name, volume.name)),
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pods_name_their_claims() {
-        for (pod, expected) in [
-            (
-                r#"{"metadata":{"name":"p"},"spec":{"volumes":[
-                    {"name":"a","persistentVolumeClaim":{"claimName":"c"}},
-                    {"name":"b","emptyDir":{}},
-                    {"name":"e","ephemeral":{"volumeClaimTemplate":{"spec":{}}}}]}}"#,
-                &["c", "p-e"][..],
-            ),
-            (r#"{"spec":{}}"#, &[]),
-            ("[]", &[]),
-        ] {
-            assert_eq!(claims_of(&Bytes::from_static(pod.as_bytes())), expected);
-        }
-    }
-
-    #[test]
-    fn only_bound_claims_have_a_volume() {
-        for (claim, expected) in [
-            (
-                r#"{"spec":{"volumeName":"v"},"status":{"phase":"Bound"}}"#,
-                Some("v"),
-            ),
-            (
-                r#"{"spec":{"volumeName":"v"},"status":{"phase":"Pending"}}"#,
-                None,
-            ),
-            (r#"{"spec":{},"status":{"phase":"Bound"}}"#, None),
-        ] {
-            let volume = bound_volume(&Bytes::from_static(claim.as_bytes()));
-            assert_eq!(volume.as_deref(), expected, "{claim}");
-        }
-    }
 
     #[test]
     fn the_cluster_s_drivers_come_last_and_once() {
