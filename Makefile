@@ -15,6 +15,8 @@ STORE ?= local
 IMAGE ?= ark:dev
 # What to build the image with: docker or podman, whichever is there.
 ENGINE ?= $(shell command -v docker || command -v podman)
+# The providers in a release, with commas between them; empty means all: docs/install.md.
+FEATURES ?=
 # The machine that a release is for.
 RELEASE_TARGET ?= $(shell rustc -vV | sed -n 's/^host: //p')
 
@@ -71,9 +73,10 @@ docs: ## Write the pages on the command line anew, docs/cli.md, docs/ark.1, docs
 # default looks a symbol up in a C library that is not there. Relocations are packed, which saves 2 MB; a C library
 # older than glibc 2.36 cannot start such a program, so it is tried.
 .PHONY: release
-release: ## Build a static ark for other machines
+release: ## Build a static ark for other machines (FEATURES=aws,csi)
 	RUSTFLAGS='-C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom" -C link-arg=-Wl,-z,pack-relative-relocs' \
-		$(CARGO) build --release --bin ark --target $(RELEASE_TARGET)
+		$(CARGO) build --release --bin ark --target $(RELEASE_TARGET) \
+			$(if $(FEATURES),--no-default-features --features $(FEATURES))
 	@$(TARGET)/$(RELEASE_TARGET)/release/ark --version
 	@echo "$(TARGET)/$(RELEASE_TARGET)/release/ark"
 

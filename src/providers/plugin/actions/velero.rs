@@ -96,23 +96,45 @@ impl PluginAction {
             item_from_backup: stored.clone(),
         })
     }
-
-    fn progress_request(&self, operation: &str, run: &RunDocument) -> v2::ProgressRequest {
-        v2::ProgressRequest {
-            plugin: self.plugin.clone(),
-            operation_id: operation.to_owned(),
-            run: run.velero().clone(),
-        }
-    }
-
-    fn cancel_request(&self, operation: &str, run: &RunDocument) -> v2::CancelRequest {
-        v2::CancelRequest {
-            plugin: self.plugin.clone(),
-            operation_id: operation.to_owned(),
-            run: run.velero().clone(),
-        }
-    }
 }
+
+/// Gives the second versions, whose clients share no trait, what they ask of operations.
+macro_rules! operations {
+    ($($type:ident)*) => {$(
+        impl $type {
+            async fn fares(
+                &self,
+                operation: &str,
+                run: &RunDocument,
+            ) -> Result<OperationProgress, ActionError> {
+                let lease = self.0.take().await?;
+                let mut client = Self::client(&lease);
+                let asking = client.progress(v2::ProgressRequest {
+                    plugin: self.0.plugin.clone(),
+                    operation_id: operation.to_owned(),
+                    run: run.velero().clone(),
+                });
+                let tried = format!("say how operation {operation} fares");
+                let answer = self.0.call(&lease, &tried, asking).await?.into_inner();
+                Ok(progress(answer.progress.unwrap_or_default()))
+            }
+
+            async fn end(&self, operation: &str, run: &RunDocument) -> Result<(), ActionError> {
+                let lease = self.0.take().await?;
+                let mut client = Self::client(&lease);
+                let asking = client.cancel(v2::CancelRequest {
+                    plugin: self.0.plugin.clone(),
+                    operation_id: operation.to_owned(),
+                    run: run.velero().clone(),
+                });
+                let tried = format!("cancel operation {operation}");
+                self.0.call(&lease, &tried, asking).await.map(drop)
+            }
+        }
+    )*};
+}
+
+operations!(BackupV2 RestoreV2);
 
 #[async_trait]
 impl BackupItemAction for Backup {
@@ -175,20 +197,11 @@ impl BackupItemAction for BackupV2 {
         operation: &str,
         backup: &RunDocument,
     ) -> Result<OperationProgress, ActionError> {
-        let lease = self.0.take().await?;
-        let mut client = Self::client(&lease);
-        let asking = client.progress(self.0.progress_request(operation, backup));
-        let tried = format!("say how operation {operation} fares");
-        let answer = self.0.call(&lease, &tried, asking).await?.into_inner();
-        Ok(progress(answer.progress.unwrap_or_default()))
+        self.fares(operation, backup).await
     }
 
     async fn cancel(&self, operation: &str, backup: &RunDocument) -> Result<(), ActionError> {
-        let lease = self.0.take().await?;
-        let mut client = Self::client(&lease);
-        let asking = client.cancel(self.0.cancel_request(operation, backup));
-        let tried = format!("cancel operation {operation}");
-        self.0.call(&lease, &tried, asking).await.map(drop)
+        self.end(operation, backup).await
     }
 }
 
@@ -282,20 +295,11 @@ impl RestoreItemAction for RestoreV2 {
         operation: &str,
         restore: &RunDocument,
     ) -> Result<OperationProgress, ActionError> {
-        let lease = self.0.take().await?;
-        let mut client = Self::client(&lease);
-        let asking = client.progress(self.0.progress_request(operation, restore));
-        let tried = format!("say how operation {operation} fares");
-        let answer = self.0.call(&lease, &tried, asking).await?.into_inner();
-        Ok(progress(answer.progress.unwrap_or_default()))
+        self.fares(operation, restore).await
     }
 
     async fn cancel(&self, operation: &str, restore: &RunDocument) -> Result<(), ActionError> {
-        let lease = self.0.take().await?;
-        let mut client = Self::client(&lease);
-        let asking = client.cancel(self.0.cancel_request(operation, restore));
-        let tried = format!("cancel operation {operation}");
-        self.0.call(&lease, &tried, asking).await.map(drop)
+        self.end(operation, restore).await
     }
 }
 

@@ -4,8 +4,8 @@ use tonic::{Request, Response, Status};
 
 use super::{id, status};
 use crate::providers::actions::{
-    ActionError, BackupItemAction, DeleteItemAction, Item, ItemBlockAction, ItemId, ItemSelector,
-    OperationProgress, RestoreItemAction, RestoredItem, RunDocument,
+    ActionError, BackedUpItem, BackupItemAction, DeleteItemAction, Item, ItemBlockAction, ItemId,
+    ItemSelector, OperationProgress, RestoreItemAction, RestoredItem, RunDocument,
 };
 use crate::providers::plugin::protocol::velero::generated::{
     self, AppliesToRequest, AppliesToResponse, ExecuteRequest, RestoreExecuteRequest,
@@ -80,6 +80,21 @@ async fn cancel(
     ))
 }
 
+/// Asks a backup item action.
+async fn backed_up(
+    all: &Named<dyn BackupItemAction>,
+    request: &ExecuteRequest,
+) -> Result<BackedUpItem, Status> {
+    let action = all.get(&request.plugin)?;
+    let id = id(&request.item)?;
+    let backup = RunDocument::of_json(request.backup.clone());
+    let item = Item {
+        id: &id,
+        json: &request.item,
+    };
+    guarded(async { action.execute(item, &backup).await.map_err(status) }).await
+}
+
 #[tonic::async_trait]
 impl generated::backup_item_action_server::BackupItemAction for Backups {
     async fn applies_to(
@@ -95,16 +110,9 @@ impl generated::backup_item_action_server::BackupItemAction for Backups {
         request: Request<ExecuteRequest>,
     ) -> Result<Response<generated::ExecuteResponse>, Status> {
         let request = request.into_inner();
-        let action = self.0.get(&request.plugin)?;
-        let (id, backup) = (id(&request.item)?, RunDocument::of_json(request.backup));
-        let item = Item {
-            id: &id,
-            json: &request.item,
-        };
-        let asking = async { action.execute(item, &backup).await.map_err(status) };
-        let answer = guarded(asking).await?;
+        let answer = backed_up(&self.0, &request).await?;
         Ok(Response::new(generated::ExecuteResponse {
-            item: answer.item.unwrap_or_else(|| request.item.clone()),
+            item: answer.item.unwrap_or(request.item),
             additional_items: identifiers(answer.additional),
         }))
     }
@@ -142,16 +150,9 @@ impl v2::backup_item_action_server::BackupItemAction for BackupsV2 {
         request: Request<ExecuteRequest>,
     ) -> Result<Response<v2::ExecuteResponse>, Status> {
         let request = request.into_inner();
-        let action = self.0.get(&request.plugin)?;
-        let (id, backup) = (id(&request.item)?, RunDocument::of_json(request.backup));
-        let item = Item {
-            id: &id,
-            json: &request.item,
-        };
-        let asking = async { action.execute(item, &backup).await.map_err(status) };
-        let answer = guarded(asking).await?;
+        let answer = backed_up(&self.0, &request).await?;
         Ok(Response::new(v2::ExecuteResponse {
-            item: answer.item.unwrap_or_else(|| request.item.clone()),
+            item: answer.item.unwrap_or(request.item),
             additional_items: identifiers(answer.additional),
             operation_id: answer.operation.unwrap_or_default(),
             post_operation_items: identifiers(answer.after_operation),
