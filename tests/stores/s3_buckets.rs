@@ -28,7 +28,8 @@ async fn moto_is_served_too() {
         ("AWS_SECRET_ACCESS_KEY", &secret),
     ]);
     let store = registry::open(&config, &keys).await.unwrap();
-    crate::conformance::object_store_conformance(Arc::clone(&store)).await;
+    // moto looks whether an object is there, and stores it after that, in a thread for each request.
+    crate::conformance::object_store_conformance_of_one(Arc::clone(&store)).await;
     unfinished_uploads_are_removed(&*store).await;
 
     // What the page on AWS allows is enough. (moto answers no links while it looks at policies.)
