@@ -384,6 +384,20 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_used_is_not_waited_for() {
+        let broken = || LocationState::Unusable(Arc::default());
+        let pending = || LocationState::Pending;
+        for (world, expected) in [
+            (World::Pending, false),
+            (World::Unusable(Arc::default()), false),
+            (known(&[("a", broken())]), true),
+            (known(&[("a", broken()), ("b", pending())]), false),
+        ] {
+            assert_eq!(world.is_looked_through(), expected, "{world:?}");
+        }
+    }
+
+    #[test]
     fn a_backup_says_where_it_is_by_field_or_label() {
         let mut backup = Backup::default();
         assert_eq!(location_of(&backup), "");
