@@ -391,6 +391,35 @@ async fn drivers_that_a_cluster_lacks_are_told() -> Result<()> {
     Ok(())
 }
 
+/// As it is with a csi-snapshotter that was shown an object as it was before its own last write: it does not ask again.
+#[tokio::test]
+async fn a_snapshot_that_was_forgotten_is_looked_at_again() -> Result<()> {
+    let plane = ControlPlane::start(Options::default().nodes([])).await?;
+    let csi = Csi::start_asking(&plane, ["10m"; 2]).await?;
+    let client = plane.client();
+    let bound = Bound::make(&csi, "default", "data").await?;
+    let snapshotter = open(&client, &[("snapshotTimeout", "20s")])?;
+    let volume = csi.handle_of("default", "data").await?;
+    csi.set(&volume, Fault::NotReady, true)?;
+    let id = bound.snapshot(snapshotter.as_ref(), &new_token()).await?;
+    let handle = id.0.trim_start_matches(&format!("{DRIVER}/")).to_owned();
+    // After that Ark changes nothing of it any more.
+    wait_until("the content is let go", PATIENCE, async || {
+        state(snapshotter.as_ref(), &id).await?;
+        let contents = contents_of(&client, &id).await?;
+        let finalizers = contents
+            .iter()
+            .flat_map(|content| content.metadata.finalizers.iter().flatten());
+        let mut held = finalizers.filter(|finalizer| *finalizer == "ark.heptio.com/keep");
+        Ok(held.next().is_none().then_some(()))
+    })
+    .await?;
+    csi.set(&handle, Fault::NotReady, false)?;
+    until_ready(snapshotter.as_ref(), &id).await?;
+    snapshotter.delete_snapshot(&id).await?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_cluster_without_snapshots_is_told() -> Result<()> {
     let plane = ControlPlane::start(Options::default().nodes([])).await?;

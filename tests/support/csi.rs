@@ -83,6 +83,13 @@ impl<'a> Csi<'a> {
     ///
     /// Its programs end with this process.
     pub async fn start(plane: &'a ControlPlane) -> Result<Self> {
+        // What was in trouble is tried again soon after the trouble is over.
+        Self::start_asking(plane, ["100ms", "1s"]).await
+    }
+
+    /// The same with a csi-snapshotter that asks the driver again after pauses, of which these are the shortest and the
+    /// longest, unless something changes.
+    pub async fn start_asking(plane: &'a ControlPlane, pauses: [&str; 2]) -> Result<Self> {
         tokio::task::spawn_blocking(|| assets::ensure(&assets::CSI))
             .await
             .context("build the CSI programs")??;
@@ -96,11 +103,11 @@ impl<'a> Csi<'a> {
             folder,
             plane,
         };
-        stack.bring_up().await?;
+        stack.bring_up(pauses).await?;
         Ok(stack)
     }
 
-    async fn bring_up(&self) -> Result<()> {
+    async fn bring_up(&self, [shortest, longest]: [&str; 2]) -> Result<()> {
         let socket = self.folder.join("csi.sock");
         let start = |tool: Tool, args: Vec<String>| {
             let start = Start {
@@ -130,7 +137,6 @@ impl<'a> Csi<'a> {
             "--leader-election=false".to_owned(),
             "--kube-api-qps=500".to_owned(),
             "--kube-api-burst=1000".to_owned(),
-            // What was in trouble is tried again soon after the trouble is over.
             "--retry-interval-start=100ms".to_owned(),
             "--retry-interval-max=1s".to_owned(),
         ];
@@ -144,7 +150,12 @@ impl<'a> Csi<'a> {
         ]
         .concat();
         start(Tool::SnapshotController, controller.to_vec())?;
-        start(Tool::CsiSnapshotter, sidecar.clone())?;
+        // The last word counts.
+        let pauses = [
+            format!("--retry-interval-start={shortest}"),
+            format!("--retry-interval-max={longest}"),
+        ];
+        start(Tool::CsiSnapshotter, [&sidecar[..], &pauses].concat())?;
         start(Tool::CsiProvisioner, sidecar)
     }
 

@@ -240,7 +240,12 @@ impl Csi {
                     self.give_up(&making, content.as_ref()).await?;
                     return Ok(Made::Not(SnapshotError::new(kind, why)));
                 }
-                (Verdict::Wait | Verdict::Done, _) => waiting.pause().await,
+                (Verdict::Wait | Verdict::Done, content) => {
+                    if let Some(content) = &content {
+                        self.remind_of(content).await;
+                    }
+                    waiting.pause().await;
+                }
             }
         };
         self.keep(&making, &content).await.map(Made::Snapshot)

@@ -19,11 +19,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use serde_json::json;
 
 use self::calls::Calls;
 use self::class::Class;
-use self::objects::{Content, Handle, SNAPSHOT_LABEL};
-use self::progress::{Timing, Word, last_word};
+use self::objects::{Content, Handle, REMINDER, SNAPSHOT_LABEL};
+use self::progress::{Reminders, Timing, Word, last_word};
 use super::registry::CSI_TIMEOUT as TIMEOUT;
 use super::settings::Settings;
 use super::snapshotter::{
@@ -55,6 +56,7 @@ pub(super) fn open(
         class: settings.text(CLASS).map(str::to_owned),
         classes: tokio::sync::Mutex::default(),
         wrong: Mutex::default(),
+        reminders: Mutex::default(),
     }))
 }
 
@@ -69,6 +71,7 @@ struct Csi {
     classes: tokio::sync::Mutex<Option<(Instant, Classes)>>,
     /// Since when something has been wrong with snapshots that are looked at.
     wrong: Mutex<HashMap<SnapshotId, Instant>>,
+    reminders: Mutex<Reminders>,
 }
 
 /// The classes of a cluster; `None` if it has no VolumeSnapshots.
@@ -102,6 +105,30 @@ impl Csi {
     /// Returns the cluster's classes.
     async fn classes(&self) -> Result<Arc<[Class]>, SnapshotError> {
         self.served_classes().await?.ok_or_else(not_served)
+    }
+
+    /// Has a content looked at that is waited for, if that was long ago.
+    async fn remind_of(&self, content: &Content) {
+        let Some(name) = &content.metadata.name else {
+            return;
+        };
+        let is_due = {
+            let reminders = self.reminders.lock();
+            let mut reminders = reminders.unwrap_or_else(PoisonError::into_inner);
+            reminders.is_due(name, &self.timing, Instant::now())
+        };
+        if !is_due {
+            return;
+        }
+        // Another value each time.
+        let version = &content.metadata.resource_version;
+        let patch = json!({ "metadata": { "annotations": { REMINDER: version } } });
+        match self.calls.merge_content(name, &patch).await {
+            Ok(_) => tracing::debug!(content = name, "csi-snapshotter is reminded of a content"),
+            Err(error) => {
+                tracing::warn!(content = name, %error, "csi-snapshotter cannot be reminded");
+            }
+        }
     }
 
     /// Returns how the snapshot of a content fares.
@@ -231,11 +258,16 @@ impl VolumeSnapshotter for Csi {
             let there = |content: &&&Content| {
                 content.metadata.deletion_timestamp.is_none() || make::is_held(content)
             };
-            states.push(match own.iter().find(there) {
+            let there = own.iter().find(there);
+            let state = match there {
                 _ if !settled => SnapshotState::Pending(None),
                 Some(content) => self.state(id, content),
                 None => SnapshotState::Gone,
-            });
+            };
+            if let (SnapshotState::Pending(_), Some(content)) = (&state, there) {
+                self.remind_of(content).await;
+            }
+            states.push(state);
         }
         Ok(states)
     }

@@ -37,6 +37,8 @@ pub(super) const BEING_DELETED: &str =
 /// Annotation on contents: the driver has been asked and has not answered, so that the snapshot may be there or not.
 pub(super) const BEING_CREATED: &str =
     "snapshot.storage.kubernetes.io/volumesnapshot-being-created";
+/// Annotation on contents: changed to have csi-snapshotter look at one again.
+pub(super) const REMINDER: &str = "ark.heptio.com/reminder";
 /// Annotations on contents: the Secret that the driver wants for a deletion.
 pub(super) const DELETION_SECRET: [&str; 2] = [
     "snapshot.storage.kubernetes.io/deletion-secret-name",

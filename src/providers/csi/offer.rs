@@ -77,7 +77,12 @@ impl Csi {
             }
             match waiting.look(&ready(snapshot.as_ref(), content.as_ref())) {
                 Verdict::Done => break,
-                Verdict::Wait => waiting.pause().await,
+                Verdict::Wait => {
+                    if let Some(content) = &content {
+                        self.remind_of(content).await;
+                    }
+                    waiting.pause().await;
+                }
                 Verdict::GiveUp(kind, why) => {
                     self.remove_source(key, &name).await?;
                     return Err(fail(kind, &why));

@@ -1,5 +1,6 @@
 //! How far the controllers have come with a snapshot, and whether it is worth waiting on.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::objects::{BEING_CREATED, Content, Handle, Snapshot, Trouble};
@@ -21,6 +22,8 @@ pub(super) struct Timing {
     pub(super) notice: Duration,
     /// For objects to go.
     pub(super) removal: Duration,
+    /// For a content to fare better before its csi-snapshotter is reminded of it: [`Reminders`].
+    reminder: Duration,
 }
 
 impl Timing {
@@ -31,6 +34,7 @@ impl Timing {
             failure: at_most(30),
             notice: at_most(120),
             removal: at_most(120),
+            reminder: (snapshot / 4).min(Duration::from_secs(30)),
         }
     }
 }
@@ -190,6 +194,30 @@ fn judge(sight: &Sight, waited: Duration, failing: Duration, timing: &Timing) ->
     }
 }
 
+/// When a csi-snapshotter is reminded of contents that it seems to have forgotten.
+///
+/// It asks the driver again after a pause, but not if it is shown the content as it was before its own last write: it
+/// expects to be shown the newer one, and passes over that because only its own fields have changed (external-snapshotter
+/// 8.4 to 8.7, `syncContentByKey` and `ShouldEnqueueContentChange`). Where the API server is slow, a content then stays
+/// as it is for a quarter of an hour, until all are looked at in turn. Any other change has it looked at now.
+#[derive(Debug, Default)]
+pub(super) struct Reminders(HashMap<String, Instant>);
+
+impl Reminders {
+    /// Returns whether it is time to remind of a content that is still not as it should be.
+    pub(super) fn is_due(&mut self, content: &str, timing: &Timing, now: Instant) -> bool {
+        let Some(since) = self.0.get_mut(content) else {
+            self.0.insert(content.to_owned(), now);
+            return false;
+        };
+        let is_due = now.duration_since(*since) >= timing.reminder;
+        if is_due {
+            *since = now;
+        }
+        is_due
+    }
+}
+
 /// One wait: how long it has taken, and since when something has been wrong.
 #[derive(Debug)]
 pub(super) struct Waiting {
@@ -253,6 +281,26 @@ mod tests {
             "status": status,
         });
         serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn contents_are_reminded_of_each_in_its_time() {
+        let timing = Timing::new(Duration::from_mins(10));
+        let mut reminders = Reminders::default();
+        let start = Instant::now();
+        for (second, content, expected) in [
+            (0, "a", false),
+            (10, "b", false),
+            (29, "a", false),
+            (30, "a", true),
+            (31, "a", false),
+            (40, "b", true),
+            (60, "a", true),
+        ] {
+            let now = start + Duration::from_secs(second);
+            let is_due = reminders.is_due(content, &timing, now);
+            assert_eq!(is_due, expected, "{second} {content}");
+        }
     }
 
     /// Returns the verdict after some seconds, and something having been wrong for some.
