@@ -130,6 +130,10 @@ async fn the_newest_backup_of_a_schedule_is_chosen_when_all_are_shown() -> Resul
     // There is no more than a record of it.
     let ended = ark.restore_ended("early").await?;
     assert_eq!(ended.spec.backup_name, "nightly-28", "{:?}", ended.status);
+    // Of the schedule itself there is nothing here.
+    ark.ark(&["restore", "create", "again", "--from-schedule", "nightly"])?;
+    let ended = ark.restore_ended("again").await?;
+    assert_eq!(ended.spec.backup_name, "nightly-28", "{:?}", ended.status);
     server.stop()
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::bail;
 use clap::Args;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -10,9 +11,9 @@ use kube::ResourceExt;
 
 use crate::api::{
     Backup, ConfigMapRef, NamespaceReference, Restore, RestoreSpec, RestoreStatusSpec, Schedule,
-    duration, names, selector, validate,
+    duration, labels, names, selector, validate,
 };
-use crate::client::context::Context;
+use crate::client::context::{Cluster, Context};
 use crate::client::download::{DownloadArgs, Downloads};
 use crate::client::flags::{
     CreateOutputArgs, OptionalBool, Problems, SelectionArgs, namespace_mappings, optional_bool,
@@ -195,7 +196,7 @@ pub(crate) async fn run(context: &Context, args: RestoreCreateArgs) -> anyhow::R
     if restore.spec.schedule_name.is_empty() {
         objects::get::<Backup>(&cluster, &restore.spec.backup_name).await?;
     } else {
-        objects::get::<Schedule>(&cluster, &restore.spec.schedule_name).await?;
+        check_schedule(&cluster, &restore.spec.schedule_name).await?;
     }
     let created = if args.own_name().is_some() {
         objects::create(&cluster, &restore).await?
@@ -222,6 +223,19 @@ pub(crate) async fn run(context: &Context, args: RestoreCreateArgs) -> anyhow::R
         return wait::wait(&cluster, &created).await;
     }
     Ok(Outcome::Done)
+}
+
+/// Checks that there is a schedule, or a backup of it: in a new cluster there may be nothing else of it.
+async fn check_schedule(cluster: &Cluster, schedule: &str) -> anyhow::Result<()> {
+    let Err(missing) = objects::get::<Schedule>(cluster, schedule).await else {
+        return Ok(());
+    };
+    let selector = format!("{}={}", labels::SCHEDULE, names::label_value(schedule));
+    let backups = objects::find::<Backup>(cluster, &[], Some(&selector)).await?;
+    if backups.is_empty() {
+        bail!("{missing:#}; nor is a backup of it shown in this cluster");
+    }
+    Ok(())
 }
 
 /// Makes the object that the flags ask for.
