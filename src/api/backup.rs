@@ -13,7 +13,7 @@ use super::phase::phases;
 use super::serde_util::null_as_default;
 use super::{
     ConfigMapRef, OperationNote, Progress, RunHolder, SnapshotNote, VolumePolicies, duration,
-    labels,
+    labels, names,
 };
 
 /// How long a hook may take unless it says otherwise.
@@ -94,6 +94,17 @@ impl Backup {
         annotations.get(labels::ORIGIN_UID).map(String::as_str)
     }
 
+    /// Returns whether a UID is its own, or that of the Backup that it shows.
+    pub fn is_known_as(&self, uid: &str) -> bool {
+        self.metadata.uid.as_deref() == Some(uid) || self.origin() == Some(uid)
+    }
+
+    /// Returns the UID that is in its record; empty before it has one.
+    pub fn stored_uid(&self) -> &str {
+        let uid = self.origin().or(self.metadata.uid.as_deref());
+        uid.unwrap_or_default()
+    }
+
     /// Returns whether sync has made it of what is stored.
     pub fn is_synced(&self) -> bool {
         self.origin().is_some()
@@ -104,6 +115,11 @@ impl Backup {
     pub fn said_phase(&self) -> Option<BackupPhase> {
         let phase = self.status.clone().unwrap_or_default().phase;
         (phase != BackupPhase::New || !self.is_synced()).then_some(phase)
+    }
+
+    /// Returns the selector of the backups of a schedule.
+    pub fn selector_of_schedule(schedule: &str) -> String {
+        format!("{}={}", labels::SCHEDULE, names::label_value(schedule))
     }
 
     /// Returns the newest completed one of some backups, by when they began.

@@ -121,6 +121,17 @@ pub(crate) enum Candidates {
     Places(Vec<Arc<Place>>, Vec<String>),
 }
 
+/// Says, after what was not found, which locations could not be looked into: it may be there.
+pub(crate) fn but_for(unseen: &[String]) -> String {
+    match unseen {
+        [] => String::new(),
+        unseen => format!(
+            "; what cannot be looked into now: location {}",
+            unseen.join(", ")
+        ),
+    }
+}
+
 impl Place {
     /// Returns whether backups may be made and removed here.
     pub(crate) fn is_writable(&self) -> bool {

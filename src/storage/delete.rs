@@ -22,8 +22,7 @@ impl Owner {
 
     /// Returns the owner that a resource stands for: the one that sync found in the location, or itself.
     pub fn of(backup: &Backup) -> Self {
-        let uid = backup.origin().or(backup.metadata.uid.as_deref());
-        Self(uid.unwrap_or_default().to_owned())
+        Self::new(backup.stored_uid())
     }
 }
 

@@ -11,7 +11,7 @@ use kube::ResourceExt;
 
 use crate::api::{
     Backup, ConfigMapRef, NamespaceReference, Restore, RestoreSpec, RestoreStatusSpec, Schedule,
-    duration, labels, names, selector, validate,
+    duration, names, selector, validate,
 };
 use crate::client::context::{Cluster, Context};
 use crate::client::download::{DownloadArgs, Downloads};
@@ -230,7 +230,7 @@ async fn check_schedule(cluster: &Cluster, schedule: &str) -> anyhow::Result<()>
     let Err(missing) = objects::get::<Schedule>(cluster, schedule).await else {
         return Ok(());
     };
-    let selector = format!("{}={}", labels::SCHEDULE, names::label_value(schedule));
+    let selector = Backup::selector_of_schedule(schedule);
     let backups = objects::find::<Backup>(cluster, &[], Some(&selector)).await?;
     if backups.is_empty() {
         bail!("{missing:#}; nor is a backup of it shown in this cluster");

@@ -241,10 +241,7 @@ impl Csi {
                     return Ok(Made::Not(SnapshotError::new(kind, why)));
                 }
                 (Verdict::Wait | Verdict::Done, content) => {
-                    if let Some(content) = &content {
-                        self.remind_of(content).await;
-                    }
-                    waiting.pause().await;
+                    self.pause(&waiting, content.as_ref()).await;
                 }
             }
         };

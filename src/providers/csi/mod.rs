@@ -24,7 +24,7 @@ use serde_json::json;
 use self::calls::Calls;
 use self::class::Class;
 use self::objects::{Content, Handle, REMINDER, SNAPSHOT_LABEL};
-use self::progress::{Reminders, Timing, Word, last_word};
+use self::progress::{Reminders, Timing, Waiting, Word, last_word};
 use super::registry::CSI_TIMEOUT as TIMEOUT;
 use super::settings::Settings;
 use super::snapshotter::{
@@ -129,6 +129,14 @@ impl Csi {
                 tracing::warn!(content = name, %error, "csi-snapshotter cannot be reminded");
             }
         }
+    }
+
+    /// Waits before the next look at a content, which is reminded of if need be.
+    async fn pause(&self, waiting: &Waiting, content: Option<&Content>) {
+        if let Some(content) = content {
+            self.remind_of(content).await;
+        }
+        waiting.pause().await;
     }
 
     /// Returns how the snapshot of a content fares.

@@ -77,12 +77,7 @@ impl Csi {
             }
             match waiting.look(&ready(snapshot.as_ref(), content.as_ref())) {
                 Verdict::Done => break,
-                Verdict::Wait => {
-                    if let Some(content) = &content {
-                        self.remind_of(content).await;
-                    }
-                    waiting.pause().await;
-                }
+                Verdict::Wait => self.pause(&waiting, content.as_ref()).await,
                 Verdict::GiveUp(kind, why) => {
                     self.remove_source(key, &name).await?;
                     return Err(fail(kind, &why));

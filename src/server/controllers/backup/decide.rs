@@ -226,8 +226,7 @@ pub(crate) fn owns(backup: &Backup, record: &Backup) -> bool {
     let Some(stored) = record.metadata.uid.as_deref().filter(|uid| !uid.is_empty()) else {
         return false;
     };
-    let uids = [backup.metadata.uid.as_deref(), backup.origin()];
-    uids.into_iter().flatten().any(|uid| uid == stored)
+    backup.is_known_as(stored)
 }
 
 /// Returns the patch that writes into a Backup where it is kept, and where its snapshots are; `None` if it says so

@@ -121,8 +121,7 @@ pub(crate) fn decide(
                 return refuse(problem);
             }
             let uid = backup.metadata.uid.clone().unwrap_or_default();
-            let origin = backup.origin().map(str::to_owned);
-            (uid.clone(), origin.unwrap_or(uid))
+            (uid, backup.stored_uid().to_owned())
         }
         // The resource went last time; what is stored may still be there.
         (None, Some(uid)) if resumed => (uid.clone(), uid.clone()),

@@ -12,6 +12,7 @@ use crate::api::{
 };
 use crate::server::downloads::Link;
 use crate::server::engines::{PartKind, RestoreFile, StoredFile};
+use crate::server::settings::but_for;
 
 /// How long links are good, and requests are kept.
 pub(crate) const LIFE: Duration = Duration::from_mins(10);
@@ -296,10 +297,7 @@ fn nothing(file: File, name: &str, run: &Run, unseen: &[String]) -> String {
             "no {what} of restore {name} is stored: it could not be, or was removed; the server's log may say more"
         ),
     };
-    if !unseen.is_empty() {
-        text.push_str("; what cannot be looked into now: location ");
-        text.push_str(&unseen.join(", "));
-    }
+    text.push_str(&but_for(unseen));
     text
 }
 

@@ -114,8 +114,7 @@ enum State {
 }
 
 fn state_of(backup: &Backup, uid: &str) -> State {
-    let uids = [backup.metadata.uid.as_deref(), backup.origin()];
-    if uids.into_iter().flatten().any(|one| one == uid) {
+    if backup.is_known_as(uid) {
         State::Known(backup.status.clone().unwrap_or_default().phase)
     } else {
         State::Unknown

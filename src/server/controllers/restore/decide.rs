@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::api::{
     Backup, BackupPhase, Restore, RestorePhase, RestoreStatus, RunHolder, labels, validate,
 };
+use crate::server::settings::but_for;
 
 /// How often a restore is tried when servers end over it. It goes on where the one before stopped, so more often than a
 /// backup.
@@ -78,7 +79,7 @@ pub(crate) fn decide(restore: &Restore, source: &Source<'_>) -> Decision {
              one of them{2}",
             restore.spec.schedule_name,
             labels::SCHEDULE,
-            elsewhere(unseen)
+            but_for(unseen)
         ));
     } else if !restore.spec.backup_name.is_empty() {
         problems.extend(source_problems(&restore.spec.backup_name, source));
@@ -157,7 +158,7 @@ fn source_problems(name: &str, source: &Source<'_>) -> Vec<String> {
             .collect(),
         Source::Missing(None, unseen) => vec![format!(
             "there is no backup {name}; `ark backup get` lists those there are{}",
-            elsewhere(unseen)
+            but_for(unseen)
         )],
         Source::Missing(
             Some(
@@ -176,7 +177,7 @@ fn source_problems(name: &str, source: &Source<'_>) -> Vec<String> {
         }
         Source::Missing(Some(phase), unseen) => vec![format!(
             "backup {name} is {phase}, but the location holds no data of it; look at the location's bucket{}",
-            elsewhere(unseen)
+            but_for(unseen)
         )],
         Source::Stored(record) => {
             let phase = record
@@ -192,17 +193,6 @@ fn source_problems(name: &str, source: &Source<'_>) -> Vec<String> {
                 )]
             }
         }
-    }
-}
-
-/// Says where else something may be.
-fn elsewhere(unseen: &[String]) -> String {
-    match unseen {
-        [] => String::new(),
-        unseen => format!(
-            "; what cannot be looked into now: location {}",
-            unseen.join(", ")
-        ),
     }
 }
 

@@ -20,9 +20,7 @@ use super::dispatch::{Controller, Outcome, Task};
 use super::ledger::{OPERATIONS_PENDING, RunStatus};
 use super::malformed;
 use crate::api::error::chain;
-use crate::api::{
-    Backup, BackupPhase, Progress, Restore, RestorePhase, RestoreStatus, Results, labels, names,
-};
+use crate::api::{Backup, BackupPhase, Progress, Restore, RestorePhase, RestoreStatus, Results};
 use crate::server::engines::{self, RestoreRun, Restored, RunActions, RunError};
 use crate::server::leader::Term;
 use crate::server::metrics::Ending;
@@ -231,7 +229,7 @@ impl Restores {
             }
         };
         let schedule = &read.object.spec.schedule_name;
-        let selector = format!("{}={}", labels::SCHEDULE, names::label_value(schedule));
+        let selector = Backup::selector_of_schedule(schedule);
         let params = ListParams::default().labels(&selector);
         let listed = self.context.apis.backups.list(&params).await;
         let backups: Vec<Backup> = listed

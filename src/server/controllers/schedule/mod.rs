@@ -16,7 +16,7 @@ use super::Context;
 use super::dispatch::{Controller, Outcome, Task};
 use super::malformed;
 use crate::api::error::chain;
-use crate::api::{Backup, Schedule, SchedulePhase, ScheduleStatus, labels, names};
+use crate::api::{Backup, Schedule, SchedulePhase, ScheduleStatus};
 use crate::server::events::Happening;
 use crate::server::leader::Term;
 use crate::server::objects::parse;
@@ -159,7 +159,7 @@ impl Schedules {
 
     /// Asks the API server whether a backup of a schedule goes on: what the watch tells may be older than the last one.
     async fn running(&self, schedule: &str) -> Result<bool, String> {
-        let selector = format!("{}={}", labels::SCHEDULE, names::label_value(schedule));
+        let selector = Backup::selector_of_schedule(schedule);
         let params = ListParams::default().labels(&selector);
         let backups = self.context.apis.backups.list(&params).await;
         let backups = backups.map_err(|error| chain(&error))?;
